@@ -117,29 +117,22 @@ fn form(number: u64) -> InboundSubmission {
     let fields: Vec<_> = (0..10)
         .map(|n| format!("\"field_{n}\":\"{:>40}\"", number + n))
         .collect();
+    let form_key = Some(IdempotencyKey::for_token(&flow, &token));
+    let submission = Submission {
+        flow,
+        flow_token: Some(token),
+        customer: Customer::from_text("1234567890"),
+        channel: SubmissionChannel::Plain,
+        message_id: None,
+        screen: None,
+        data: format!("{{{}}}", fields.join(",")).into(),
+        unknown_fields: "".into(),
+        problems: Vec::new(),
+        sent_at: None,
+    };
     InboundSubmission {
-        form_key: Some(IdempotencyKey::for_token(&flow, &token)),
-        message_key: None,
-        previous_press_key: None,
-        message_reference: None,
-        cross_flow_keys: Vec::new(),
-        draft_key: None,
-        slot_selector: None,
-        encrypted_request_key: None,
-        custom_completion: None,
-        reject_resubmission: false,
+        form_key,
         allows_new_choice: true,
-        submission: Submission {
-            flow,
-            flow_token: Some(token),
-            customer: Customer::from_text("1234567890"),
-            channel: SubmissionChannel::Plain,
-            message_id: None,
-            screen: None,
-            data: format!("{{{}}}", fields.join(",")).into(),
-            unknown_fields: "".into(),
-            problems: Vec::new(),
-            sent_at: None,
-        },
+        ..InboundSubmission::new(submission)
     }
 }

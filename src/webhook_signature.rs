@@ -48,11 +48,8 @@ impl SigningKey {
     /// [`InvalidSigningKey`] if the text is not base64 or has a wrong length.
     pub fn parse(text: &str) -> Result<Self, InvalidSigningKey> {
         let digits = text.strip_prefix(SECRET_PREFIX).unwrap_or(text);
-        let bytes = Zeroizing::new(
-            STANDARD
-                .decode(digits)
-                .map_err(|_| InvalidSigningKey::NotBase64)?,
-        );
+        let bytes = STANDARD.decode(digits);
+        let bytes = Zeroizing::new(bytes.map_err(|_| InvalidSigningKey::NotBase64)?);
         if KEY_BYTES.contains(&bytes.len()) {
             Ok(Self(bytes))
         } else {
@@ -93,10 +90,8 @@ pub fn signature_headers(
     body: &[u8],
 ) -> SignatureHeaders {
     let seconds = now.as_millis() / 1000;
-    let signatures: Vec<String> = keys
-        .iter()
-        .map(|key| key.signature(id, seconds, body))
-        .collect();
+    let signatures = keys.iter().map(|key| key.signature(id, seconds, body));
+    let signatures: Vec<String> = signatures.collect();
     [
         ("webhook-id", id.to_owned()),
         ("webhook-timestamp", seconds.to_string()),
@@ -118,20 +113,13 @@ mod tests {
         assert!(!cases.is_empty());
         for case in cases {
             let secrets = [&case["secret"], &case["old_secret"]];
-            let keys: Vec<SigningKey> = secrets
-                .iter()
-                .filter_map(|secret| secret.as_str())
-                .map(|text| SigningKey::parse(text).unwrap())
-                .collect();
+            let texts = secrets.iter().filter_map(|secret| secret.as_str());
+            let keys: Vec<_> = texts.map(|text| SigningKey::parse(text).unwrap()).collect();
             let expected = |name: &str| case["headers"][name].as_str().unwrap();
             let seconds: u64 = expected("webhook-timestamp").parse().unwrap();
             let now = Timestamp::from_millis(seconds * 1000 + 999);
-            for (name, value) in signature_headers(
-                &keys,
-                expected("webhook-id"),
-                now,
-                case["body"].as_str().unwrap().as_bytes(),
-            ) {
+            let (id, body) = (expected("webhook-id"), case["body"].as_str().unwrap());
+            for (name, value) in signature_headers(&keys, id, now, body.as_bytes()) {
                 assert_eq!(value, expected(name), "{}: {name}", case["name"]);
             }
         }

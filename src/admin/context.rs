@@ -100,10 +100,8 @@ impl AdminContext {
 
     /// Returns the jobs in flight. The set is empty if no server runs.
     pub(super) fn running_jobs(&self) -> HashSet<JobId> {
-        self.server
-            .as_ref()
-            .map(|server| (server.running_jobs)().into_iter().collect())
-            .unwrap_or_default()
+        let jobs = self.server.as_ref().map(|server| (server.running_jobs)());
+        jobs.into_iter().flatten().collect()
     }
 }
 

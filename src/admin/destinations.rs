@@ -27,16 +27,14 @@ pub(super) fn destination_rows(
     let catalog = context.catalog();
     let waiting: BTreeMap<_, _> = snapshot.delivery_queues()?.into_iter().collect();
     let suspensions: BTreeMap<_, _> = snapshot.suspensions()?.into_iter().collect();
-    let server = context.server.as_ref();
-    let stats = server
-        .map(|server| (server.destination_stats)())
-        .unwrap_or_default();
-    let names: BTreeSet<_> = catalog
-        .destination_hosts
-        .keys()
-        .chain(waiting.keys())
-        .chain(suspensions.keys())
-        .collect();
+    let stats = context
+        .server
+        .as_ref()
+        .map(|server| (server.destination_stats)());
+    let stats = stats.unwrap_or_default();
+    let configured = catalog.destination_hosts.keys();
+    let others = waiting.keys().chain(suspensions.keys());
+    let names: BTreeSet<_> = configured.chain(others).collect();
     let rows = names.into_iter().map(|name| {
         let waiting = waiting.get(name).copied().unwrap_or_default();
         let suspension = suspensions.get(name).cloned().unwrap_or_default();
@@ -83,10 +81,8 @@ pub(super) fn list_warnings(
 fn destination_warning(row: &DestinationRow, now: Timestamp) -> Option<String> {
     let name = &row.name;
     let waiting = pluralize(row.waiting, "delivery queued", "deliveries queued");
-    let overdue = row
-        .next_due
-        .map(|due| now.since(due))
-        .filter(|overdue| *overdue >= OVERDUE_THRESHOLD);
+    let overdue = row.next_due.map(|due| now.since(due));
+    let overdue = overdue.filter(|overdue| *overdue >= OVERDUE_THRESHOLD);
     Some(match row.state.as_str() {
         "unknown" if row.waiting > 0 => format!(
             "{waiting} for destination {name}, which is not in the config: add it again, or discard them: \
@@ -97,11 +93,9 @@ fn destination_warning(row: &DestinationRow, now: Timestamp) -> Option<String> {
              `flowgate reload`), then run `flowgate destinations resume {name}`",
             row.disabled_reason.as_deref().unwrap_or_default()
         ),
-        "paused" if row.waiting > 0 => {
-            format!(
-                "destination {name} is paused, {waiting}: `flowgate destinations resume {name}`"
-            )
-        }
+        "paused" if row.waiting > 0 => format!(
+            "destination {name} is paused, {waiting}: `flowgate destinations resume {name}`"
+        ),
         "failing" => format!(
             "destination {name} fails, and its circuit breaker is open ({}), {waiting}: `flowgate destinations test {name}` shows its response",
             row.stats.last_failure.as_deref().unwrap_or("no response")
@@ -144,7 +138,7 @@ pub(super) fn set_paused(
         Ok(rows.into_iter().find(|row| row.name == *name))
     };
     let Some(before) = read_row()? else {
-        return Err(AdminError::destination_not_found(name));
+        return Err(AdminError::missing("destination", name));
     };
     context.store.execute_blocking(PauseDestination {
         destination: name.clone(),

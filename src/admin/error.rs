@@ -1,8 +1,9 @@
 //! Defines the error of an admin request and its kind, which decides the exit code of a command.
 
+use std::fmt::Display;
+
 use serde::{Deserialize, Serialize};
 
-use crate::domain::ids::DestinationName;
 use crate::store::StoreError;
 
 /// Kind of an error. The kind decides the exit code.
@@ -76,11 +77,11 @@ impl AdminError {
         Self::new(ErrorCode::Busy, message)
     }
 
-    /// Creates an error for a destination that does not exist.
-    #[must_use]
-    pub fn destination_not_found(name: &DestinationName) -> Self {
+    /// Creates an error for an object that does not exist. `flowgate` lists the objects of its kind
+    /// under the plural of `kind`.
+    pub fn missing(kind: &str, key: impl Display) -> Self {
         Self::not_found(format!(
-            "there is no destination {name}: `flowgate destinations` lists them"
+            "there is no {kind} {key}: `flowgate {kind}s` lists them"
         ))
     }
 

@@ -64,10 +64,9 @@ pub(super) fn flow_health_rows(
     let endpoints = catalog.flows.values().filter(wanted).map(endpoint_row);
     let events = stored.active_events.into_iter();
     let events = events.map(|active| FlowHealthRow::Meta(active.into()));
+    let readable = endpoints.chain(events).map(QueryRow::Row);
     let unreadable = stored.unreadable_rows.into_iter();
-    Ok(endpoints
-        .chain(events)
-        .map(QueryRow::Row)
+    Ok(readable
         .chain(unreadable.map(QueryRow::Unreadable))
         .collect())
 }
@@ -92,9 +91,8 @@ struct StoredFlowHealth {
 impl StoredFlowHealth {
     fn read(snapshot: &Snapshot, now: Timestamp) -> Result<Self, StoreError> {
         let (mut stored, mut events) = (Self::default(), Vec::new());
-        for (number, flow_error) in
-            snapshot.flow_errors_since(now.minus(FLOW_ERRORS_WINDOW), FLOW_ERRORS_MAX)?
-        {
+        let since = now.minus(FLOW_ERRORS_WINDOW);
+        for (number, flow_error) in snapshot.flow_errors_since(since, FLOW_ERRORS_MAX)? {
             match QueryRow::from_stored(RowKey::Id(number), flow_error)? {
                 QueryRow::Row(flow_error) => {
                     *stored.flow_error_counts.entry(flow_error.flow).or_default() += 1;
@@ -133,13 +131,8 @@ pub(super) fn list_warnings(
     let events = stored.active_events.iter().filter(is_warned_about);
     warnings.extend(events.map(meta_event_warning));
     // The error names `flowgate check`, which lists the other unreadable rows.
-    warnings.extend(
-        stored
-            .unreadable_rows
-            .into_iter()
-            .map(|row| row.error)
-            .next(),
-    );
+    let first_unreadable = stored.unreadable_rows.into_iter().next();
+    warnings.extend(first_unreadable.map(|row| row.error));
     let flow_errors = stored.flow_error_counts.values().sum();
     if flow_errors > 0 {
         warnings.push(format!(

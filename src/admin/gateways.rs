@@ -24,10 +24,11 @@ pub(super) fn get_gateway(
     let gateway = gateway_rows(context, &snapshot)?
         .remove(name)
         .ok_or_else(|| gateway_not_found(name))?;
-    let history = snapshot.gateway_history(name, HISTORY_ROWS_MAX)?;
-    let history = history
-        .into_iter()
-        .map(|(number, entry)| QueryRow::from_stored(RowKey::Number(number), entry));
+    let history = snapshot
+        .gateway_history(name, HISTORY_ROWS_MAX)?
+        .into_iter();
+    let history =
+        history.map(|(number, entry)| QueryRow::from_stored(RowKey::Number(number), entry));
     let history = history.collect::<Result<_, StoreError>>()?;
     Ok(GatewayDetails { gateway, history })
 }

@@ -43,15 +43,13 @@ pub fn write_test_result(
     test: DestinationTestRow,
     sink: &mut RowSink<'_>,
 ) -> Result<(), AdminError> {
-    let what = if test.delivered.is_some() {
-        "rejected the test"
-    } else {
-        "can't be reached"
-    };
+    let problem = test
+        .delivered
+        .map_or("can't be reached", |_| "rejected the test");
     let failed = test
         .error
         .as_ref()
-        .map(|why| AdminError::failed(format!("{} {what}: {why}", test.destination)));
+        .map(|why| AdminError::failed(format!("{} {problem}: {why}", test.destination)));
     send_row(sink, test)?;
     failed.map_or(Ok(()), Err)
 }

@@ -77,11 +77,9 @@ fn disk_warning(context: &AdminContext, status: &StatusRow) -> Option<String> {
         );
     }
     let is_nearly_full = status.free_bytes.is_some_and(|free| free < min_free_bytes);
+    let mebibytes = min_free_bytes.div_ceil(1 << 20);
     is_nearly_full.then(|| {
-        format!(
-            "the disk is nearly full: with less than {} MiB free, new submissions get 503; free disk space",
-            min_free_bytes.div_ceil(1 << 20)
-        )
+        format!("the disk is nearly full: with less than {mebibytes} MiB free, new submissions get 503; free disk space")
     })
 }
 
@@ -130,10 +128,6 @@ fn unassigned_lead_warnings(snapshot: &Snapshot) -> Result<Vec<String>, StoreErr
 fn unreadable_rows_warning(rows: u64) -> Option<String> {
     let singular = "row of the data file is unreadable and was skipped";
     let plural = "rows of the data file are unreadable and were skipped";
-    (rows > 0).then(|| {
-        format!(
-            "{}: `flowgate check` lists all such rows",
-            pluralize(rows, singular, plural)
-        )
-    })
+    let skipped = pluralize(rows, singular, plural);
+    (rows > 0).then(|| format!("{skipped}: `flowgate check` lists all such rows"))
 }

@@ -12,13 +12,10 @@ pub(crate) struct Banner {
     listen: SocketAddr,
     admin: SocketAddr,
     data: String,
-    paths: String,
     /// Warnings for the owner, one sentence each.
     warnings: Vec<String>,
-    /// `--config FILE `, or empty if the config was found without the option.
-    config_option: String,
-    /// ` --flow NAME`, or empty if the config has at most one flow.
-    flow_option: String,
+    /// All lines for standard output.
+    text: String,
 }
 
 impl Banner {
@@ -28,25 +25,33 @@ impl Banner {
         listen: SocketAddr,
         admin: SocketAddr,
     ) -> Self {
-        let paths: Vec<&str> = config
-            .flows
-            .values()
-            .map(|flow| flow.path.as_str())
-            .collect();
-        let config_option = config.config_option();
+        let flows = config.flows.values();
+        let paths: Vec<&str> = flows.map(|flow| flow.path.as_str()).collect();
+        let paths = paths.join(", ");
         let data = config.data.display().to_string();
         let flow_option = match config.flows.keys().next() {
             Some(first) if config.flows.len() > 1 => format!(" --flow {first}"),
             _ => String::new(),
         };
+        let command = format!("{}try{flow_option}", config.config_option());
+        let mut lines = vec![
+            format!("flowgate {}", env!("CARGO_PKG_VERSION")),
+            format!("  listening on http://{listen}   forms: {paths}   Meta's webhooks: /webhook"),
+            format!("  metrics on http://{admin}/metrics"),
+            format!("  data file {data}"),
+        ];
+        lines.extend(warnings.iter().map(|warning| format!("  ! {warning}")));
+        lines.extend([
+            format!("Next, in another terminal: flowgate {command}"),
+            format!("  or, in the source folder: cargo run --release -- {command}"),
+            ready_line(listen, admin),
+        ]);
         Self {
             listen,
             admin,
             data,
-            paths: paths.join(", "),
             warnings,
-            config_option,
-            flow_option,
+            text: lines.join("\n") + "\n",
         }
     }
 
@@ -57,40 +62,10 @@ impl Banner {
         for warning in &self.warnings {
             tracing::warn!("{warning}");
         }
+        let mut output = io::stdout().lock();
         // The server also runs if no program reads standard output, so a write error is ignored.
-        let _ = self.write(&mut io::stdout().lock());
-    }
-
-    fn write(&self, output: &mut impl Write) -> io::Result<()> {
-        let Self {
-            listen,
-            admin,
-            data,
-            paths,
-            warnings,
-            config_option,
-            flow_option,
-        } = self;
-        writeln!(output, "flowgate {}", env!("CARGO_PKG_VERSION"))?;
-        writeln!(
-            output,
-            "  listening on http://{listen}   forms: {paths}   Meta's webhooks: /webhook"
-        )?;
-        writeln!(output, "  metrics on http://{admin}/metrics")?;
-        writeln!(output, "  data file {data}")?;
-        warnings
-            .iter()
-            .try_for_each(|warning| writeln!(output, "  ! {warning}"))?;
-        writeln!(
-            output,
-            "Next, in another terminal: flowgate {config_option}try{flow_option}"
-        )?;
-        writeln!(
-            output,
-            "  or, in the source folder: cargo run --release -- {config_option}try{flow_option}"
-        )?;
-        writeln!(output, "{}", ready_line(*listen, *admin))?;
-        output.flush()
+        let _ = output.write_all(self.text.as_bytes());
+        let _ = output.flush();
     }
 }
 
@@ -117,46 +92,28 @@ mod tests {
 
     #[test]
     fn ready_line_round_trips() {
-        let (listen, admin) = (
-            "127.0.0.1:8080".parse().unwrap(),
-            "[::1]:8081".parse().unwrap(),
-        );
-        assert_eq!(
-            addresses_in(&format!("{}\n", ready_line(listen, admin))),
-            Some((listen, admin))
-        );
+        let [listen, admin] = ["127.0.0.1:8080", "[::1]:8081"].map(|text| text.parse().unwrap());
+        let line = format!("{}\n", ready_line(listen, admin));
+        assert_eq!(addresses_in(&line), Some((listen, admin)));
         assert_eq!(addresses_in("listening on http://127.0.0.1:8080"), None);
+    }
+
+    fn banner_text(config: &str, warnings: &[&str]) -> String {
+        let config = Config::parse("config.toml".as_ref(), config).unwrap();
+        let warnings = warnings.iter().map(ToString::to_string).collect();
+        Banner::new(&config, warnings, config.listen, config.admin_listen).text
     }
 
     #[test]
     fn try_command_names_flow_if_several() {
-        let text = |flows: &str| {
-            let config = Config::parse(std::path::Path::new("config.toml"), flows).unwrap();
-            let address = "127.0.0.1:1".parse().unwrap();
-            let mut output = Vec::new();
-            Banner::new(&config, Vec::new(), address, address)
-                .write(&mut output)
-                .unwrap();
-            String::from_utf8(output).unwrap()
-        };
-        assert!(text("[flows.b]").contains("flowgate try\n"));
-        assert!(text("[flows.b]\n[flows.a]").contains("flowgate try --flow a\n"));
+        assert!(banner_text("[flows.b]", &[]).contains("flowgate try\n"));
+        assert!(banner_text("[flows.b]\n[flows.a]", &[]).contains("flowgate try --flow a\n"));
     }
 
     #[test]
     fn banner_shows_addresses_warnings_and_commands() {
-        let banner = Banner {
-            listen: "127.0.0.1:8080".parse().unwrap(),
-            admin: "127.0.0.1:8081".parse().unwrap(),
-            data: "flowgate.redb".to_owned(),
-            paths: "/whatsapp-flow-webhook".to_owned(),
-            warnings: vec!["something is missing".to_owned()],
-            config_option: String::new(),
-            flow_option: String::new(),
-        };
-        let mut output = Vec::new();
-        banner.write(&mut output).unwrap();
-        insta::assert_snapshot!(String::from_utf8(output).unwrap(), @r"
+        let config = "[flows.form]\npath = \"/whatsapp-flow-webhook\"";
+        insta::assert_snapshot!(banner_text(config, &["something is missing"]), @r"
         flowgate 0.1.0
           listening on http://127.0.0.1:8080   forms: /whatsapp-flow-webhook   Meta's webhooks: /webhook
           metrics on http://127.0.0.1:8081/metrics

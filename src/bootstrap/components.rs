@@ -41,32 +41,33 @@ impl ResolvedConfig {
         clock: &Arc<dyn Clock>,
         previous: &Self,
     ) -> (Self, Vec<StartupError>) {
-        let locations = config
-            .meta
-            .app_secrets
-            .iter()
-            .chain([&config.meta.verify_token]);
+        let meta = &config.meta;
+        let locations = meta.app_secrets.iter().chain([&meta.verify_token]);
         let mut errors: Vec<StartupError> = locations
             .filter_map(|location| location.resolve().err())
             .map(StartupError::from)
             .collect();
-        let (flow_keys, failed) = flow_keys::resolve_all(config);
-        errors.extend(failed.into_iter().map(StartupError::from));
-        let (upstreams, failed) = upstreams::resolve_all(config, clock, &previous.upstreams);
-        errors.extend(failed.into_iter().map(StartupError::from));
-        let (targets, failed) = destinations::resolve_all(config, &previous.targets);
-        errors.extend(failed.into_iter().map(StartupError::from));
-        let (gateway_credentials, failed) =
-            gateways::resolve_all(config, &previous.gateway_credentials);
-        errors.extend(failed.into_iter().map(StartupError::from));
+        let flow_keys = flow_keys::resolve_all(config);
+        let upstreams = upstreams::resolve_all(config, clock, &previous.upstreams);
+        let targets = destinations::resolve_all(config, &previous.targets);
+        let gateways = gateways::resolve_all(config, &previous.gateway_credentials);
         let resolved = Self {
-            flow_keys,
-            upstreams,
-            targets,
-            gateway_credentials,
+            flow_keys: take_errors(flow_keys, &mut errors),
+            upstreams: take_errors(upstreams, &mut errors),
+            targets: take_errors(targets, &mut errors),
+            gateway_credentials: take_errors(gateways, &mut errors),
         };
         (resolved, errors)
     }
+}
+
+/// Adds the errors of `resolved` to `errors`, and returns its values.
+fn take_errors<T, E>((values, failed): (T, Vec<E>), errors: &mut Vec<StartupError>) -> T
+where
+    StartupError: From<E>,
+{
+    errors.extend(failed.into_iter().map(StartupError::from));
+    values
 }
 
 /// Returns all reasons why the server can't run with `config` and without further options. Creates
@@ -82,7 +83,7 @@ pub fn find_startup_errors(config: &Config, clock: &Arc<dyn Clock>) -> Option<St
 /// Config with everything that was resolved from it.
 pub(crate) struct Components {
     pub(crate) config: Config,
-    secrets: AppSecrets,
+    pub(super) secrets: AppSecrets,
     verify_token: Option<Secret>,
     pub(crate) resolved: ResolvedConfig,
 }
@@ -102,10 +103,9 @@ impl Components {
         previous: &ResolvedConfig,
         secrets: impl FnOnce(&Config) -> Result<AppSecrets, AppSecretError>,
     ) -> Result<Self, StartupErrors> {
-        let mut errors: Vec<StartupError> =
-            unsigned_flow_errors(&config, listens, args.allow_unsigned).collect();
         let (resolved, failed) = ResolvedConfig::resolve(&config, clock, previous);
-        errors.extend(failed);
+        let unsigned = unsigned_flow_errors(&config, listens, args.allow_unsigned);
+        let mut errors: Vec<StartupError> = unsigned.chain(failed).collect();
         let verify_token = config.resolve_verify_token();
         match secrets(&config) {
             Ok(secrets) if errors.is_empty() => match verify_token {
@@ -160,12 +160,6 @@ impl Components {
         warnings
     }
 
-    /// Returns the app secrets after a reload: those of `config`, or the development secret if no
-    /// app secret was ever set.
-    pub(crate) fn reload_secrets(&self, config: &Config) -> Result<AppSecrets, AppSecretError> {
-        AppSecrets::reload_or_retain(config, &self.secrets)
-    }
-
     /// Returns the differences from `previous`, one text each.
     pub(crate) fn diff(&self, previous: &Self) -> Vec<String> {
         let mut changes = Vec::new();
@@ -177,23 +171,15 @@ impl Components {
         }
         changes.extend(self.config.diff(&previous.config));
         let (new, old) = (&self.resolved, &previous.resolved);
-        changes.extend(
-            changed_names(&new.flow_keys, &old.flow_keys, has_same_public_keys)
-                .map(|flow| format!("flows.{flow}.private_keys changed")),
-        );
-        changes.extend(
-            changed_names(&new.upstreams, &old.upstreams, Arc::ptr_eq)
-                .map(|flow| format!("flows.{flow}.upstream changed")),
-        );
-        changes.extend(
-            changed_names(&new.targets, &old.targets, Arc::ptr_eq)
-                .map(|destination| format!("destinations.{destination} changed")),
-        );
+        let keys = changed_names(&new.flow_keys, &old.flow_keys, has_same_public_keys);
+        changes.extend(keys.map(|flow| format!("flows.{flow}.private_keys changed")));
+        let upstreams = changed_names(&new.upstreams, &old.upstreams, Arc::ptr_eq);
+        changes.extend(upstreams.map(|flow| format!("flows.{flow}.upstream changed")));
+        let targets = changed_names(&new.targets, &old.targets, Arc::ptr_eq);
+        changes.extend(targets.map(|name| format!("destinations.{name} changed")));
         let (new, old) = (&new.gateway_credentials, &old.gateway_credentials);
-        changes.extend(
-            changed_names(new, old, Arc::ptr_eq)
-                .map(|gateway| format!("gateways.{gateway} changed")),
-        );
+        let gateways = changed_names(new, old, Arc::ptr_eq);
+        changes.extend(gateways.map(|name| format!("gateways.{name} changed")));
         changes
     }
 
@@ -235,15 +221,11 @@ fn unsigned_flow_errors<'a>(
     listens: &[SocketAddr],
     allowed: bool,
 ) -> impl Iterator<Item = StartupError> + use<'a> {
-    let open = listens
-        .iter()
-        .find(|listen| !listen.ip().is_loopback() && !allowed)
-        .copied();
-    let flows = config
-        .flows
-        .values()
-        .filter(|flow| flow.signature == SignaturePolicy::None);
-    flows.filter_map(move |flow| {
+    let is_refused = |listen: &&SocketAddr| !listen.ip().is_loopback() && !allowed;
+    let open = listens.iter().find(is_refused).copied();
+    let flows = config.flows.values();
+    let unsigned = flows.filter(|flow| flow.signature == SignaturePolicy::None);
+    unsigned.filter_map(move |flow| {
         Some(StartupError::Unsigned {
             flow: flow.name.clone(),
             listen: open?,

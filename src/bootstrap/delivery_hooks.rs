@@ -54,7 +54,7 @@ impl DeliveryHooks {
         let target = self
             .delivery_service
             .target(name)
-            .ok_or_else(|| AdminError::destination_not_found(name))?;
+            .ok_or_else(|| AdminError::missing("destination", name))?;
         let test = DestinationTest::new(
             name.clone(),
             target,

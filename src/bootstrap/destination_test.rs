@@ -10,11 +10,12 @@ use tokio::runtime::Handle;
 use crate::admin::{AdminError, DestinationTestRow, HeaderRow};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::delivery::{DeliveryTarget, TestError, TestReport, TestRequest};
+use crate::delivery::{DeliveryTarget, TestError, TestRequest};
 use crate::domain::event::EventKind;
 use crate::domain::event::subscriptions::Subscriptions;
 use crate::domain::ids::DestinationName;
 use crate::domain::phone_number::PhoneNumber;
+use crate::domain::time::Millis;
 use crate::net::HttpClients;
 
 /// A test of one destination.
@@ -59,7 +60,7 @@ impl DestinationTest {
         let settings = config
             .destinations
             .get(&name)
-            .ok_or_else(|| AdminError::destination_not_found(&name))?;
+            .ok_or_else(|| AdminError::missing("destination", &name))?;
         let target = DeliveryTarget::resolve(&name, settings).map_err(|errors| {
             let first = errors.first().map(ToString::to_string);
             AdminError::invalid(first.unwrap_or_default())
@@ -114,32 +115,23 @@ impl DestinationTest {
         let began = clock.elapsed();
         let report = self.target.test(clients, &self.request).await;
         let duration = clock.elapsed().saturating_sub(began);
-        let TestReport {
-            request_line,
-            delivered,
-            error,
-            detail,
-            request_headers,
-            body,
-            response_headers,
-            response,
-        } = report.map_err(|error| match error {
+        let report = report.map_err(|error| match error {
             TestError::InvalidOptions(why) => AdminError::invalid(why),
             TestError::NotBuilt(why) => AdminError::failed(why),
         })?;
         Ok(DestinationTestRow {
             destination: self.request.destination.clone(),
             host: self.target.host(),
-            request: request_line,
-            delivered,
-            status: response.status,
-            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-            error,
-            detail,
-            request_headers: header_rows(request_headers),
-            body,
-            response_headers: header_rows(response_headers),
-            response: response.body_excerpt.into_string(),
+            request: report.request_line,
+            delivered: report.delivered,
+            status: report.response.status,
+            duration_ms: Millis::from_duration(duration).get(),
+            error: report.error,
+            detail: report.detail,
+            request_headers: header_rows(report.request_headers),
+            body: report.body,
+            response_headers: header_rows(report.response_headers),
+            response: report.response.body_excerpt.into_string(),
         })
     }
 }

@@ -31,10 +31,8 @@ struct FdBudget {
 /// connections, with a warning if the system allows fewer than the config.
 pub(crate) fn fit_connections(config: &Config) -> (usize, Option<String>) {
     let configured = config.limits.max_connections;
-    let deliveries = config
-        .destinations
-        .values()
-        .map(|destination| destination.policy.concurrency);
+    let destinations = config.destinations.values();
+    let deliveries = destinations.map(|destination| destination.policy.concurrency);
     let outbound = deliveries
         .sum::<usize>()
         .saturating_add(config.gateways.len());
@@ -45,13 +43,11 @@ pub(crate) fn fit_connections(config: &Config) -> (usize, Option<String>) {
         outbound: count(outbound),
     };
     // A reload may add the first upstream.
-    let allowed = raise_limit(
-        FdBudget {
-            upstreams: budget.upstreams.max(1),
-            ..budget
-        }
-        .required(),
-    );
+    let with_upstream = FdBudget {
+        upstreams: budget.upstreams.max(1),
+        ..budget
+    };
+    let allowed = raise_limit(with_upstream.required());
     let available = usize::try_from(budget.max_connections(allowed)).unwrap_or(usize::MAX);
     if available >= configured {
         return (configured, None);
@@ -104,80 +100,49 @@ fn raise_limit(required: u64) -> u64 {
     if now >= required {
         return now;
     }
-    let new_limit = limit.maximum.unwrap_or(u64::MAX).min(required);
-    match setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: Some(new_limit),
-            maximum: limit.maximum,
-        },
-    ) {
-        Ok(()) => new_limit,
-        Err(_) => now,
-    }
+    let current = limit.maximum.unwrap_or(u64::MAX).min(required);
+    let raised = Rlimit {
+        current: Some(current),
+        ..limit
+    };
+    setrlimit(Resource::Nofile, raised).map_or(now, |()| current)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const fn budget_for(connections: u64, upstreams: u64) -> FdBudget {
-        FdBudget {
-            connections,
-            upstreams,
-            outbound: 0,
+    #[test]
+    fn connections_leave_reserved_descriptors() {
+        const RESERVED: u64 = RESERVED_DESCRIPTORS;
+        let reserved = RESERVED + 2 * UpstreamClient::IDLE_MAX;
+        for (case, connections, upstreams, outbound, allowed, expected) in [
+            ("enough", 10_000, 0, 0, 1 << 20, 10_000),
+            ("just enough", 10_000, 0, 0, 10_000 + RESERVED, 10_000),
+            ("too few", 10_000, 0, 0, 1024, 1024 - RESERVED),
+            ("half of very few", 10_000, 0, 0, 64, 32),
+            ("a server without any could not have started", 1, 0, 0, 0, 1),
+            ("deliveries", 10_000, 0, 300, 1024, 1024 - RESERVED - 300),
+            ("two each", 10_000, 2, 0, 20_000 + reserved, 10_000),
+            ("too few of two each", 10_000, 2, 0, 10_000 + reserved, 5000),
+            ("half of very few, two each", 10_000, 2, 0, 64, 16),
+        ] {
+            let budget = FdBudget {
+                connections,
+                upstreams,
+                outbound,
+            };
+            assert_eq!(budget.max_connections(allowed), expected, "{case}");
         }
     }
 
     #[test]
-    fn enough_descriptors_leave_configured_limit() {
-        assert_eq!(budget_for(10_000, 0).max_connections(1 << 20), 10_000);
-        assert_eq!(
-            budget_for(10_000, 0).max_connections(10_000 + RESERVED_DESCRIPTORS),
-            10_000
-        );
-    }
-
-    #[test]
-    fn descriptors_are_reserved_for_commands() {
-        assert_eq!(
-            budget_for(10_000, 0).max_connections(1024),
-            1024 - RESERVED_DESCRIPTORS
-        );
-        assert_eq!(budget_for(10_000, 0).max_connections(64), 32);
-        assert_eq!(
-            budget_for(1, 0).max_connections(0),
-            1,
-            "a server without any could not have started"
-        );
-    }
-
-    #[test]
-    fn deliveries_reserve_descriptors() {
+    fn deliveries_require_descriptors() {
         let budget = FdBudget {
+            connections: 10_000,
+            upstreams: 0,
             outbound: 300,
-            ..budget_for(10_000, 0)
         };
-        assert_eq!(
-            (budget.required(), budget.max_connections(1024)),
-            (
-                10_000 + RESERVED_DESCRIPTORS + 300,
-                1024 - RESERVED_DESCRIPTORS - 300
-            )
-        );
-    }
-
-    #[test]
-    fn connection_to_upstream_flow_needs_two_descriptors() {
-        let reserved = RESERVED_DESCRIPTORS + 2 * UpstreamClient::IDLE_MAX;
-        assert_eq!(
-            budget_for(10_000, 2).max_connections(20_000 + reserved),
-            10_000
-        );
-        assert_eq!(
-            budget_for(10_000, 2).max_connections(10_000 + reserved),
-            5000
-        );
-        assert_eq!(budget_for(10_000, 2).max_connections(64), 16);
+        assert_eq!(budget.required(), 10_000 + RESERVED_DESCRIPTORS + 300);
     }
 }

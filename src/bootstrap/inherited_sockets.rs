@@ -30,12 +30,6 @@ pub(crate) struct AssignedSockets {
     pub(crate) admin: Option<TcpListener>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SocketRole {
-    Http,
-    Admin,
-}
-
 impl InheritedSockets {
     pub(crate) fn take_from_environment() -> Self {
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
@@ -56,9 +50,10 @@ impl InheritedSockets {
                 continue;
             };
             let name = self.names.get(index).map(String::as_str);
-            let slot = match role(name, socket.local_addr()?, admin_listen) {
-                SocketRole::Http => &mut assigned.http,
-                SocketRole::Admin => &mut assigned.admin,
+            let slot = if is_for_admin(name, socket.local_addr()?, admin_listen) {
+                &mut assigned.admin
+            } else {
+                &mut assigned.http
             };
             if slot.replace(socket).is_some() {
                 return Err(io::Error::other(
@@ -119,14 +114,13 @@ impl BoundSockets {
     }
 }
 
-/// Returns the role by the name of the socket, or by its address if the name is unknown. The
-/// default is HTTP.
-fn role(name: Option<&str>, address: SocketAddr, admin_listen: SocketAddr) -> SocketRole {
+/// Returns `true` if the socket is for the admin listener: by the name of the socket, or by its
+/// address if the name is unknown. The default is the HTTP listener.
+fn is_for_admin(name: Option<&str>, address: SocketAddr, admin_listen: SocketAddr) -> bool {
     match name {
-        Some("http") => SocketRole::Http,
-        Some("admin") => SocketRole::Admin,
-        _ if address == admin_listen => SocketRole::Admin,
-        _ => SocketRole::Http,
+        Some("http") => false,
+        Some("admin") => true,
+        _ => address == admin_listen,
     }
 }
 
@@ -138,11 +132,11 @@ mod tests {
     fn socket_role_follows_name_then_address() {
         let [one, other] =
             ["127.0.0.1:8081", "0.0.0.0:443"].map(|address| address.parse().unwrap());
-        assert_eq!(role(Some("admin"), other, one), SocketRole::Admin);
-        assert_eq!(role(Some("http"), one, one), SocketRole::Http);
+        assert!(is_for_admin(Some("admin"), other, one));
+        assert!(!is_for_admin(Some("http"), one, one));
         for name in [None, Some(""), Some("flowgate.socket")] {
-            assert_eq!(role(name, one, one), SocketRole::Admin, "{name:?}");
-            assert_eq!(role(name, other, one), SocketRole::Http, "{name:?}");
+            assert!(is_for_admin(name, one, one), "{name:?}");
+            assert!(!is_for_admin(name, other, one), "{name:?}");
         }
     }
 }

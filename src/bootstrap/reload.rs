@@ -1,7 +1,7 @@
 //! Reloads the config: reads it again with everything that it names, and replaces the active one
 //! without losing a request.
 //!
-//! See `config::diff` for the settings that need a restart.
+//! See `config::restart_only` for the settings that need a restart.
 //!
 //! A reload changes everything or nothing. One swap of the active config replaces all parts. The
 //! workers of destinations and the monitors of gateways follow right after the swap.
@@ -22,6 +22,7 @@ use tokio::signal::unix::Signal;
 use super::active_config::ActiveConfig;
 use super::components::Components;
 use super::error::ServeError;
+use super::resolve::app_secrets::AppSecrets;
 use super::serve_args::ServeArgs;
 use crate::admin::{AdminError, ReloadRow};
 use crate::clock::Clock;
@@ -100,7 +101,7 @@ impl Reloader {
             &self.args,
             &self.clock,
             &active.components.resolved,
-            |config| active.components.reload_secrets(config),
+            |config| AppSecrets::reload_or_retain(config, &active.components.secrets),
         )?;
         let warnings = override_warning
             .into_iter()

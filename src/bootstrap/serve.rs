@@ -33,7 +33,7 @@ use super::resolve::app_secrets::AppSecrets;
 use super::serve_args::ServeArgs;
 use super::server_hooks::server_hooks;
 use super::services::Services;
-use super::signals::{Signals, StopSignals};
+use super::signals::Signals;
 use super::store_options::store_options;
 use crate::admin::{AdminError, AdminHandler, HandlerSource, SocketServer, socket_path};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
@@ -195,7 +195,8 @@ impl PreparedServer {
         let admin_handler = self.admin_handler(&services, &reloader, store);
         let _ = handler.set(admin_handler.clone());
         let (stop_tasks, stopped) = watch::channel(());
-        let alerter = self.health_alerter(&services, store);
+        let health_monitor = services.health_monitor.clone();
+        let alerter = HealthAlerter::new(health_monitor, store.clone(), Arc::clone(&self.clock));
         tokio::spawn(alerter.run(wait_for_stop(stopped.clone())));
         // The listeners come last, so that each accepted connection gets a response, for forms and
         // for commands.
@@ -203,7 +204,10 @@ impl PreparedServer {
         banner.print();
         tokio::spawn(reloader.reload_on_signal(hangup, wait_for_stop(stopped)));
 
-        let result = wait_for_end(&mut stop, store_failure).await;
+        let result = tokio::select! {
+            () = stop.next_signal() => Ok(ShutdownPoint::WhileServing),
+            Ok(error) = store_failure => Err(ServeError::from(error)),
+        };
         drop(stop_tasks);
         if result.is_ok() {
             tracing::info!(
@@ -230,7 +234,7 @@ impl PreparedServer {
     fn app_state(&self, services: &Services, store: &Store) -> Result<AppState, ServeError> {
         let config = Arc::clone(&self.active.load().http);
         AppState::new(
-            &config,
+            config,
             store.clone(),
             Arc::clone(&self.clock),
             services.health_monitor.clone(),
@@ -251,11 +255,6 @@ impl PreparedServer {
             clock: Arc::clone(&self.clock),
             in_progress: Mutex::default(),
         }
-    }
-
-    fn health_alerter(&self, services: &Services, store: &Store) -> HealthAlerter {
-        let health_monitor = services.health_monitor.clone();
-        HealthAlerter::new(health_monitor, store.clone(), Arc::clone(&self.clock))
     }
 
     fn admin_handler(
@@ -284,17 +283,6 @@ impl PreparedServer {
         tokio::spawn(MetricsServer::new(admin).run(render, stop()));
         let config = Reloadable::part_of(&self.active, |active| Arc::clone(&active.http));
         Ok(tokio::spawn(http.run(app, config, stop(), DRAIN_TIMEOUT)))
-    }
-}
-
-/// Waits for a stop signal, or for the failure of the store.
-async fn wait_for_end(
-    stop: &mut StopSignals,
-    store_failure: oneshot::Receiver<StoreError>,
-) -> Result<ShutdownPoint, ServeError> {
-    tokio::select! {
-        () = stop.next_signal() => Ok(ShutdownPoint::WhileServing),
-        Ok(error) = store_failure => Err(ServeError::from(error)),
     }
 }
 

@@ -136,8 +136,6 @@ pub(super) enum ConfigSubcommand {
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::OsString;
-
     use clap::CommandFactory;
 
     use super::*;
@@ -147,7 +145,7 @@ mod tests {
     use crate::domain::ids::{DestinationName, FlowName};
 
     fn parse(line: &str) -> Result<Command, clap::Error> {
-        let argv = line.split(' ').map(OsString::from);
+        let argv = ["flowgate"].into_iter().chain(line.split(' '));
         Cli::try_parse_from(argv).map(|cli| cli.command)
     }
 
@@ -158,27 +156,22 @@ mod tests {
 
     #[test]
     fn command_without_verb_lists() {
-        let request = |line: &str| match parse(line).unwrap() {
-            Command::Jobs(jobs) => AdminCall::from(jobs).request,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(
-            request("flowgate jobs --state dead"),
-            request("flowgate jobs list --state dead")
-        );
-        assert_eq!(
-            request("flowgate jobs --limit 3 --json"),
-            request("flowgate --json jobs list --limit 3")
-        );
+        for (short, long) in [
+            ("jobs --state dead", "jobs list --state dead"),
+            ("jobs --limit 3 --json", "--json jobs list --limit 3"),
+        ] {
+            let [short, long] = [short, long].map(|line| match parse(line).unwrap() {
+                Command::Jobs(jobs) => AdminCall::from(jobs).request,
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(short, long);
+        }
     }
 
     #[test]
     fn each_list_has_only_its_own_filters() {
-        let request = match parse(
-            "flowgate deliveries --flow visit --event lead.waiting --destination crm --state dead",
-        )
-        .unwrap()
-        {
+        let line = "deliveries --flow visit --event lead.waiting --destination crm --state dead";
+        let request = match parse(line).unwrap() {
             Command::Deliveries(deliveries) => AdminCall::from(deliveries).request,
             other => panic!("{other:?}"),
         };
@@ -191,32 +184,36 @@ mod tests {
             ..ListFilter::default()
         };
         assert_eq!(request, AdminRequest::Query(AdminQuery::Deliveries(filter)));
-        assert!(parse("flowgate agents --agent Ann --limit 0").is_ok());
-        for unknown in [
-            "agents --since 1h",
-            "jobs --agent Ann",
-            "bookings --flow visit",
+        for (line, is_valid) in [
+            ("agents --agent Ann --limit 0", true),
+            ("agents --since 1h", false),
+            ("jobs --agent Ann", false),
+            ("bookings --flow visit", false),
         ] {
-            assert!(parse(&format!("flowgate {unknown}")).is_err(), "{unknown}");
+            assert_eq!(parse(line).is_ok(), is_valid, "{line}");
         }
     }
 
     #[test]
     fn dead_letter_selection_must_be_explicit() {
-        let parsed = |line: &str| parse(line).is_ok();
-        assert!(parsed("flowgate dead-letters retry 7") && parsed("flowgate dead retry 7"));
-        assert!(parsed(
-            "flowgate dead-letters retry --all --flow visit --dry-run"
-        ));
-        assert!(!parsed("flowgate dead-letters retry"));
-        assert!(!parsed("flowgate dead-letters retry 7 --all"));
-        assert!(!parsed("flowgate dead-letters discard 7 --dry-run"));
-        assert!(!parsed("flowgate dead-letters discard 7 --yes"));
-        assert!(parsed("flowgate dead-letters discard --all --yes"));
-        assert!(parsed(
-            "flowgate dead-letters retry --all --destination crm --event lead.assigned --rate 10/s"
-        ));
-        assert!(!parsed("flowgate dead-letters retry 7 --rate 10/s"));
-        assert!(!parsed("flowgate dead-letters retry --all --payload {}"));
+        assert!(parse("dead retry 7").is_ok());
+        for (options, is_valid) in [
+            ("retry 7", true),
+            ("retry --all --flow visit --dry-run", true),
+            ("retry", false),
+            ("retry 7 --all", false),
+            ("discard 7 --dry-run", false),
+            ("discard 7 --yes", false),
+            ("discard --all --yes", true),
+            (
+                "retry --all --destination crm --event lead.assigned --rate 10/s",
+                true,
+            ),
+            ("retry 7 --rate 10/s", false),
+            ("retry --all --payload {}", false),
+        ] {
+            let parsed = parse(&format!("dead-letters {options}"));
+            assert_eq!(parsed.is_ok(), is_valid, "{options}");
+        }
     }
 }

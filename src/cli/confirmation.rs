@@ -53,13 +53,9 @@ impl Question {
     /// # Errors
     /// Returns [`ConfirmationError`] if the command must not run.
     pub(crate) fn ask(&self, preview: &DryRunRow<Value>) -> Result<(), ConfirmationError> {
-        let is_terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
-        self.ask_from(
-            preview,
-            is_terminal,
-            &mut io::stdin().lock(),
-            &mut io::stderr(),
-        )
+        let (input, mut output) = (io::stdin(), io::stderr());
+        let is_terminal = input.is_terminal() && output.is_terminal();
+        self.ask_from(preview, is_terminal, &mut input.lock(), &mut output)
     }
 
     fn ask_from(
@@ -135,38 +131,24 @@ mod tests {
     ) -> (Result<(), String>, String) {
         let mut output = Vec::new();
         let mut input = typed.unwrap_or_default().as_bytes();
-        let result = discard_question(strict).ask_from(
-            &preview(would_change),
-            typed.is_some(),
-            &mut input,
-            &mut output,
-        );
-        (
-            result.map_err(|refused| refused.to_string()),
-            String::from_utf8(output).unwrap(),
-        )
+        let (question, preview) = (discard_question(strict), preview(would_change));
+        let result = question.ask_from(&preview, typed.is_some(), &mut input, &mut output);
+        let result = result.map_err(|refused| refused.to_string());
+        (result, String::from_utf8(output).unwrap())
     }
 
     #[test]
     fn terminal_confirmation_shows_samples_and_requires_yes() {
         let prompt = "  7  2026-11-24 08:00:00Z  no\u{fffd}such\n\
                      discard 12 dead letters: 12 can't be retried afterwards. Continue? [y/N] ";
-        assert_eq!(
-            confirm_with(true, 12, Some("y\n")),
-            (Ok(()), prompt.to_owned())
-        );
+        let confirmed = confirm_with(true, 12, Some("y\n"));
+        assert_eq!(confirmed, (Ok(()), prompt.to_owned()));
         for no in ["\n", "n\n", "", "discard\n"] {
-            assert_eq!(
-                confirm_with(true, 12, Some(no)).0,
-                Err("nothing was changed".to_owned()),
-                "{no:?}"
-            );
+            let (refused, _) = confirm_with(true, 12, Some(no));
+            assert_eq!(refused, Err("nothing was changed".to_owned()), "{no:?}");
         }
-        assert_eq!(
-            confirm_with(true, 0, Some("")),
-            (Ok(()), String::new()),
-            "nothing to ask about"
-        );
+        let unasked = confirm_with(true, 0, Some(""));
+        assert_eq!(unasked, (Ok(()), String::new()));
     }
 
     #[test]
@@ -174,21 +156,15 @@ mod tests {
         let warning = "discard 12 dead letters: 12 can't be retried afterwards";
         let refused = format!("{warning}: check with --dry-run first, then pass --yes");
         assert_eq!(confirm_with(true, 12, None), (Err(refused), String::new()));
-        assert_eq!(
-            confirm_with(false, 12, None),
-            (Ok(()), format!("{warning}\n"))
-        );
+        let warned = (Ok(()), format!("{warning}\n"));
+        assert_eq!(confirm_with(false, 12, None), warned);
     }
 
     #[test]
     fn closed_stderr_blocks_only_interactive_confirmation() {
         let unread = |is_terminal| {
-            discard_question(false).ask_from(
-                &preview(12),
-                is_terminal,
-                &mut "y\n".as_bytes(),
-                &mut ClosingPipe(0),
-            )
+            let (question, mut input) = (discard_question(false), "y\n".as_bytes());
+            question.ask_from(&preview(12), is_terminal, &mut input, &mut ClosingPipe(0))
         };
         assert!(unread(false).is_ok());
         assert!(matches!(unread(true), Err(ConfirmationError::Io(_))));

@@ -92,18 +92,12 @@ pub(super) fn app_secret_warning(data: &Path) -> Option<String> {
     let mut warning = None;
     let answered = server.send(&AdminQuery::Status.into(), &mut |row| {
         let status = serde_json::from_value::<StatusRow>(row).ok();
-        warning = status.and_then(|status| {
-            status
-                .warnings
-                .into_iter()
-                .find(|text| wrong_app_secret::is_app_secret_warning(text))
-        });
+        let mut warnings = status.into_iter().flat_map(|status| status.warnings);
+        warning = warnings.find(|text| wrong_app_secret::is_app_secret_warning(text));
         true
     });
-    answered
-        .ok()
-        .and(warning)
-        .map(|warning| format!("the running server warns: {warning}"))
+    let warning = answered.ok().and(warning)?;
+    Some(format!("the running server warns: {warning}"))
 }
 
 /// Repeats `attempt` while it returns [`ErrorCode::Busy`], for at most [`BUSY_TIMEOUT`]. Writes
@@ -113,7 +107,7 @@ fn retry_while_busy<T>(
     notices: &mut dyn Write,
     mut attempt: impl FnMut() -> Result<T, AdminError>,
 ) -> Result<T, AdminError> {
-    let began = clock.elapsed();
+    let (began, seconds) = (clock.elapsed(), BUSY_TIMEOUT.as_secs());
     let mut has_notified = false;
     loop {
         let busy = match attempt() {
@@ -122,21 +116,12 @@ fn retry_while_busy<T>(
         };
         let waited = clock.elapsed().saturating_sub(began);
         if waited >= BUSY_TIMEOUT {
-            let message = format!(
-                "{}: tried for {} s; try again later",
-                busy.message,
-                BUSY_TIMEOUT.as_secs()
-            );
+            let message = format!("{}: tried for {seconds} s; try again later", busy.message);
             return Err(AdminError { message, ..busy });
         }
         if waited >= NOTICE_DELAY && !mem::replace(&mut has_notified, true) {
             // The notice is optional, so an error of the writer is ignored.
-            let _ = writeln!(
-                notices,
-                "{}: waiting up to {} s",
-                busy.message,
-                BUSY_TIMEOUT.as_secs()
-            );
+            let _ = writeln!(notices, "{}: waiting up to {seconds} s", busy.message);
         }
         thread::park_timeout(RETRY_INTERVAL);
     }
@@ -185,11 +170,9 @@ mod tests {
         let result = retry_while_busy(&clock, &mut notices, || {
             tries += 1;
             clock.advance(Millis::new(250));
-            if tries > tries_until_ready {
-                Ok(tries)
-            } else {
-                Err(AdminError::starting(0))
-            }
+            (tries > tries_until_ready)
+                .then_some(tries)
+                .ok_or_else(|| AdminError::starting(0))
         });
         (result, String::from_utf8(notices).unwrap())
     }
@@ -200,15 +183,10 @@ mod tests {
         let notice = "the server is starting (verifying the data file): waiting up to 30 s\n";
         assert_eq!(retry(20), (Ok(21), notice.to_owned()));
         let (refused, _) = retry(usize::MAX);
-        let why =
-            "the server is starting (verifying the data file): tried for 30 s; try again later";
-        assert_eq!(
-            refused,
-            Err(AdminError {
-                code: ErrorCode::Busy,
-                message: why.to_owned()
-            })
-        );
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::Busy);
+        let why = "(verifying the data file): tried for 30 s; try again later";
+        assert_eq!(refused.message, format!("the server is starting {why}"));
     }
 
     #[test]

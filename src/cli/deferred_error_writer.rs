@@ -85,10 +85,8 @@ mod tests {
             assert!(!writer.is_open());
         }
         writer.flush().unwrap();
-        assert_eq!(
-            writer.finish().unwrap_err().kind(),
-            io::ErrorKind::BrokenPipe
-        );
+        let error = writer.finish().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
         assert!(DeferredErrorWriter::new(Vec::new()).finish().is_ok());
     }
 }

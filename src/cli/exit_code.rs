@@ -54,7 +54,7 @@ pub(super) enum CliError {
     Keys(#[from] KeysError),
     #[error(transparent)]
     Backup(#[from] BackupError),
-    #[error("the verification found discrepancies: see the report")]
+    #[error("the verification of the data file found discrepancies: see the report above")]
     VerificationFailed,
     #[error("can't write the output: {0}")]
     Print(#[from] io::Error),
@@ -188,32 +188,24 @@ mod tests {
             key: "1".to_owned(),
             problem: RowProblem::Truncated,
         };
+        let foreign = StoreError::NotADataFile {
+            path: file(),
+            reason: String::new(),
+        };
         for (error, code) in [
             (StoreError::Damaged(String::new()), 6),
             (StoreError::Untrusted(String::new()), 5),
             (StoreError::InUse(file()), 4),
-            (
-                StoreError::NotADataFile {
-                    path: file(),
-                    reason: String::new(),
-                },
-                4,
-            ),
+            (foreign, 4),
             (StoreError::NotOpen, 4),
             (StoreError::SecretMissing(file()), 2),
             (StoreError::NoSpace, 1),
             (row, 1),
         ] {
-            assert_eq!(
-                CliError::Serve(error.clone().into()).exit_code(),
-                code,
-                "{error}"
-            );
-            assert_eq!(
-                CliError::Admin(error.clone().into()).exit_code(),
-                code,
-                "{error}"
-            );
+            let served = CliError::Serve(error.clone().into());
+            let answered = CliError::Admin(error.clone().into());
+            let codes = [served.exit_code(), answered.exit_code()];
+            assert_eq!(codes, [code; 2], "{error}");
         }
     }
 }

@@ -32,12 +32,8 @@ pub enum FlowArgError {
 /// have exactly one.
 pub fn resolve_flow(config: &Config, name: Option<&FlowName>) -> Result<Arc<Flow>, FlowArgError> {
     let names = || {
-        config
-            .flows
-            .keys()
-            .map(FlowName::as_str)
-            .collect::<Vec<_>>()
-            .join(", ")
+        let names: Vec<&str> = config.flows.keys().map(FlowName::as_str).collect();
+        names.join(", ")
     };
     match (name, config.flows.values().next()) {
         (_, None) => Err(FlowArgError::NoFlows),

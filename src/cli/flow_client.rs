@@ -74,12 +74,7 @@ impl FlowClient<'_> {
         form: &FormInput<'_>,
         mut output: Option<&mut W>,
     ) -> Result<FlowResponse, FlowClientError> {
-        let FormInput {
-            flow,
-            token,
-            given,
-            slot,
-        } = form;
+        let (flow, token) = (form.flow, form.token);
         let mut request = json!({"version": "3.0", "action": "INIT", "screen": "", "data": {}, "flow_token": token});
         // Current screen, and the number of choice requests already sent from it.
         let (mut current_screen, mut choices) = (String::new(), 0);
@@ -95,24 +90,18 @@ impl FlowClient<'_> {
                     clock.elapsed().as_secs_f64() * 1000.0
                 )?;
             }
-            let screen = response
-                .body
-                .get("screen")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            if response.status != 200
-                || response.is_accepted()
-                || response.error_message().is_some()
-            {
+            let has_ended = response.is_accepted() || response.error_message().is_some();
+            if response.status != 200 || has_ended {
                 return Ok(response);
             }
+            let screen = response.text_field("screen").unwrap_or_default();
             let name = if screen.is_empty() { "FORM" } else { screen };
             if current_screen != name {
                 (current_screen, choices) = (name.to_owned(), 0);
             }
             let declared = flow.find_screen(screen);
             let shown = response.body.get("data").unwrap_or(&Value::Null);
-            let answers = sample_form::screen_answers(flow, declared, shown, given, *slot);
+            let answers = sample_form::screen_answers(flow, declared, shown, form.given, form.slot);
             let choice =
                 declared.and_then(|screen| sample_form::choice_request(screen, &answers, choices));
             choices += usize::from(choice.is_some());
@@ -202,25 +191,17 @@ mod tests {
             .encrypt(r#"{"error_msg":"This form was sent already."}"#)
             .unwrap();
         let response = decrypt_response(&request, 427, encrypted.as_bytes()).unwrap();
+        assert_eq!(response.status, 427);
         assert_eq!(
-            (response.status, response.error_message()),
-            (427, Some("This form was sent already."))
+            response.error_message(),
+            Some("This form was sent already.")
         );
-        assert!(matches!(
-            decrypt_response(&request, 427, b"no envelope"),
-            Err(FlowClientError::Undecryptable(427))
-        ));
-        assert!(matches!(
-            decrypt_response(&request, 421, b""),
-            Err(FlowClientError::Refused(421))
-        ));
-        assert_eq!(
-            decrypt_response(&request, 503, b"{}").unwrap(),
-            FlowResponse {
-                status: 503,
-                body: json!({})
-            }
-        );
+        let error = decrypt_response(&request, 427, b"no envelope").unwrap_err();
+        assert!(matches!(error, FlowClientError::Undecryptable(427)));
+        let error = decrypt_response(&request, 421, b"").unwrap_err();
+        assert!(matches!(error, FlowClientError::Refused(421)));
+        let response = decrypt_response(&request, 503, b"{}").unwrap();
+        assert_eq!((response.status, response.body), (503, json!({})));
     }
 
     #[test]

@@ -207,16 +207,11 @@ pub fn encryption_key_url(meta: &MetaSettings, number: &str) -> String {
 fn parse_response(response: &FullResponse, token: &str) -> Result<Value, GraphApiError> {
     let body = serde_json::from_slice(&response.body).unwrap_or(Value::Null);
     if let Some(error) = body.get("error") {
-        let message = error
-            .get("message")
-            .and_then(Value::as_str)
-            .unwrap_or("(no message)");
+        let message = error.get("message").and_then(Value::as_str);
+        let message = for_terminal(message.unwrap_or("(no message)"), token);
         let code = error.get("code").and_then(Value::as_i64);
-        let message = for_terminal(message, token);
-        return code.map_or(
-            Err(GraphApiError::UnexpectedResponse(response.status)),
-            |code| Err(GraphApiError::Refused { message, code }),
-        );
+        let unexpected = GraphApiError::UnexpectedResponse(response.status);
+        return Err(code.map_or(unexpected, |code| GraphApiError::Refused { message, code }));
     }
     if response.status.is_success() && body.is_object() {
         Ok(body)
@@ -283,27 +278,22 @@ mod tests {
             public_pem: "PEM".to_owned(),
             signature_status: Some("VALID".to_owned()),
         };
-        for body in [
-            json!({"data": [entry]}),
-            json!({"data": entry}),
-            entry.clone(),
+        let unsigned = RegisteredKey {
+            signature_status: None,
+            ..expected.clone()
+        };
+        for (body, found) in [
+            (json!({"data": [entry]}), Some(&expected)),
+            (json!({"data": entry}), Some(&expected)),
+            (entry, Some(&expected)),
+            (json!({"business_public_key": "PEM"}), Some(&unsigned)),
+            (json!({"data": []}), None),
+            (json!({}), None),
+            (json!({"data": [{"business_public_key": " "}]}), None),
+            (json!({"id": "1"}), None),
         ] {
-            assert_eq!(find_key(&body).as_ref(), Some(&expected), "{body}");
+            assert_eq!(find_key(&body).as_ref(), found, "{body}");
         }
-        for body in [
-            json!({"data": []}),
-            json!({}),
-            json!({"data": [{"business_public_key": " "}]}),
-            json!({"id": "1"}),
-        ] {
-            assert_eq!(find_key(&body), None, "{body}");
-        }
-        assert_eq!(
-            find_key(&json!({"business_public_key": "PEM"}))
-                .unwrap()
-                .signature_status,
-            None
-        );
     }
 
     #[test]
@@ -315,16 +305,10 @@ mod tests {
             (100, "not the number itself"),
             (4, "try again in a few minutes"),
         ] {
-            let error = parse_error(
-                400,
-                &json!({"error": {"message": "No.", "code": code}}).to_string(),
-            )
-            .to_string();
-            assert!(
-                error.starts_with(&format!("Meta says: No. (code {code}): "))
-                    && error.contains(suggestion),
-                "{error}"
-            );
+            let body = json!({"error": {"message": "No.", "code": code}});
+            let error = parse_error(400, &body.to_string()).to_string();
+            let remedy = error.strip_prefix(&format!("Meta says: No. (code {code}): "));
+            assert!(remedy.unwrap().contains(suggestion), "{error}");
         }
         let unknown = parse_error(400, r#"{"error":{"message":"No.","code":123456}}"#).to_string();
         assert_eq!(unknown, "Meta says: No. (code 123456)");
@@ -340,32 +324,24 @@ mod tests {
             (400, r#"{"error":"no"}"#),
         ] {
             let error = parse_error(status, body).to_string();
-            assert!(
-                error.contains(&format!("(HTTP {status})")) && error.contains("meta.graph_url"),
-                "{error}"
-            );
+            let end = format!("(HTTP {status}): check meta.graph_url");
+            assert!(error.ends_with(&end), "{error}");
         }
         assert!(parse_error(502, "<html>").to_string().contains("try again"));
     }
 
     #[test]
     fn terminal_text_hides_token_and_control_characters() {
-        assert_eq!(
-            for_terminal(&format!("Malformed access token {TOKEN}"), TOKEN),
-            "Malformed access token …"
-        );
-        assert_eq!(
-            for_terminal("Malformed EAAGm0PX4ZC... and EAAGm0PX again", TOKEN),
-            "Malformed … and … again"
-        );
-        assert_eq!(
-            for_terminal("a two-word token was a two", "a two-word token"),
-            "… was a two"
-        );
-        assert_eq!(for_terminal("a\u{1b}[2J", TOKEN), "a\u{fffd}[2J");
-        assert_eq!(
-            for_terminal(&"x".repeat(5000), TOKEN).len(),
-            SHOWN_CHARS_MAX
-        );
+        let whole = format!("Malformed access token {TOKEN}");
+        let long = "x".repeat(5000);
+        for (text, token, expected) in [
+            (&*whole, TOKEN, "Malformed access token …"),
+            ("EAAGm0PX4ZC... and EAAGm0PX again", TOKEN, "… and … again"),
+            ("two-word token was a two", "two-word token", "… was a two"),
+            ("a\u{1b}[2J", TOKEN, "a\u{fffd}[2J"),
+            (&long, TOKEN, &long[..SHOWN_CHARS_MAX]),
+        ] {
+            assert_eq!(for_terminal(text, token), expected);
+        }
     }
 }

@@ -7,12 +7,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hmac::{Hmac, KeyInit, Mac};
 use http_body_util::Full;
 use hyper::header::CONTENT_TYPE;
 use serde_json::Value;
-use sha2::Sha256;
 
+use crate::intake::SignatureVerifier;
 use crate::net::{AddressPolicy, HttpClient, NetError, PoolLimits};
 
 /// Time that Meta waits for the response of a flow (*Implementing Endpoint for Flows*). A later
@@ -59,11 +58,8 @@ impl FlowResponse {
     /// Returns `true` if the server accepted the form.
     #[must_use]
     pub fn is_accepted(&self) -> bool {
-        self.status == 200
-            && matches!(
-                self.text_field("screen"),
-                Some("SUCCESS_SCREEN" | "SUCCESS")
-            )
+        let screen = self.text_field("screen");
+        self.status == 200 && matches!(screen, Some("SUCCESS_SCREEN" | "SUCCESS"))
     }
 
     /// Returns `true` if the server reported a duplicate.
@@ -83,7 +79,7 @@ impl FlowResponse {
         }
     }
 
-    fn text_field(&self, field: &str) -> Option<&str> {
+    pub(super) fn text_field(&self, field: &str) -> Option<&str> {
         self.body.get(field).and_then(Value::as_str)
     }
 }
@@ -92,13 +88,9 @@ impl FlowResponse {
 /// "Validating payloads").
 #[must_use]
 pub fn signature(secret: &str, body: &[u8]) -> String {
-    // HMAC accepts keys of any length, so the error of the type never occurs.
-    let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
-        .map(|mac| mac.chain_update(body).finalize().into_bytes());
-    let bytes = mac.unwrap_or_default();
-    bytes.iter().fold(String::from("sha256="), |text, byte| {
-        format!("{text}{byte:02x}")
-    })
+    // The verifier has a secret, so it always signs.
+    let signature = SignatureVerifier::new([secret]).sign(body);
+    signature.unwrap_or_default()
 }
 
 /// Client that reuses its connections between forms.
@@ -108,10 +100,8 @@ pub struct MetaClient(HttpClient);
 impl Default for MetaClient {
     fn default() -> Self {
         // The server may listen on any address of this machine.
-        Self(HttpClient::plaintext(
-            AddressPolicy::Any,
-            PoolLimits::default(),
-        ))
+        let limits = PoolLimits::default();
+        Self(HttpClient::plaintext(AddressPolicy::Any, limits))
     }
 }
 
@@ -179,27 +169,18 @@ mod tests {
         // Test vector `ascii` of tests/vectors/hub_signature.json.
         let body = br#"{"object":"whatsapp_business_account","entry":[]}"#;
         let expected = "sha256=eefab58106e73358686845848feb95c56372e7391b3dc050b6a31c8c5f347ece";
-        assert_eq!(
-            signature("0123456789abcdef0123456789abcdef", body),
-            expected
-        );
+        let secret = "0123456789abcdef0123456789abcdef";
+        assert_eq!(signature(secret, body), expected);
     }
 
     #[test]
     fn responses_are_classified() {
         let response = |status, body| FlowResponse { status, body };
-        assert!(
-            response(
-                200,
-                json!({"version": "3.0", "screen": "SUCCESS_SCREEN", "data": {}})
-            )
-            .is_accepted()
-        );
+        let success = json!({"version": "3.0", "screen": "SUCCESS_SCREEN", "data": {}});
+        assert!(response(200, success).is_accepted());
         assert!(response(200, json!({"status": "already_processed"})).is_duplicate());
-        let refused = response(
-            200,
-            json!({"screen": "FORM", "data": {"error_message": "This time is gone."}}),
-        );
+        let gone = json!({"screen": "FORM", "data": {"error_message": "This time is gone."}});
+        let refused = response(200, gone);
         assert!(!refused.is_accepted() && !refused.is_duplicate());
         assert_eq!(refused.error_message(), Some("This time is gone."));
         assert!(!response(503, json!({"screen": "SUCCESS_SCREEN"})).is_accepted());

@@ -134,14 +134,14 @@ impl<W: Write> OutputWriter<W> {
                 let table = build(&self.rows, self.use_color);
                 writeln!(self.output, "{}", table.trim_fmt())
             }
-            OutputFormat::Text { format, .. } => self
-                .rows
-                .iter()
-                .try_for_each(|row| writeln!(self.output, "{}", format(row))),
-            OutputFormat::Record => self
-                .rows
-                .iter()
-                .try_for_each(|row| write_record(&mut self.output, row)),
+            OutputFormat::Text { format, .. } => {
+                let mut rows = self.rows.iter();
+                rows.try_for_each(|row| writeln!(self.output, "{}", format(row)))
+            }
+            OutputFormat::Record => {
+                let mut rows = self.rows.iter();
+                rows.try_for_each(|row| write_record(&mut self.output, row))
+            }
         }
     }
 }
@@ -254,19 +254,16 @@ fn write_record(output: &mut impl Write, row: &Value) -> io::Result<()> {
             Value::Array(items) if items.iter().any(Value::is_object) => {
                 // An unreadable row has other fields than the other rows, so the columns are
                 // collected from all rows.
-                let mut columns: Vec<&String> = Vec::new();
-                for key in items
-                    .iter()
-                    .filter_map(Value::as_object)
-                    .flat_map(|item| item.keys())
-                {
-                    if !columns.contains(&key) {
+                let objects = items.iter().filter_map(Value::as_object);
+                let mut columns: Vec<&str> = Vec::new();
+                for key in objects.flat_map(|item| item.keys()) {
+                    if !columns.contains(&key.as_str()) {
                         columns.push(key);
                     }
                 }
                 writeln!(output, "{name}")?;
                 let cells = |item: &Value| columns.iter().map(|name| field(item, name)).collect();
-                let headers = columns.iter().map(|name| name.as_str());
+                let headers = columns.iter().copied();
                 build_table(headers, items.iter().map(cells), false)
                     .lines()
                     .try_for_each(|line| writeln!(output, "  {}", line.trim_end()))?;
@@ -394,10 +391,8 @@ mod tests {
 
     #[test]
     fn cell_replaces_control_characters() {
-        assert_eq!(
-            format_cell(&json!("a\u{1b}[2Jb\nc")),
-            "a\u{fffd}[2Jb\u{fffd}c"
-        );
+        let cell = format_cell(&json!("a\u{1b}[2Jb\nc"));
+        assert_eq!(cell, "a\u{fffd}[2Jb\u{fffd}c");
     }
 
     #[test]
@@ -407,10 +402,8 @@ mod tests {
             for _ in 0..2 {
                 assert_eq!(writer.write_row(json!({})), more, "{format:?}");
             }
-            assert_eq!(
-                writer.finish().unwrap_err().kind(),
-                io::ErrorKind::BrokenPipe
-            );
+            let error = writer.finish().unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
         }
     }
 }

@@ -52,7 +52,7 @@ fn read_calendar(item: &ValueReader<'_>) -> Option<Calendar> {
                 .and_then(|item| item.read_table(read_weekly_hours))
                 .unwrap_or_default(),
             special_hours: special_hours
-                .and_then(|item| item.read_named_table(read_special_hours))
+                .and_then(|item| read_special_hours(&item))
                 .unwrap_or_default(),
             closed_dates: closed_dates
                 .iter()
@@ -79,17 +79,12 @@ fn read_calendar(item: &ValueReader<'_>) -> Option<Calendar> {
 /// Parses the name of a time zone in the IANA database.
 fn parse_time_zone(name: &str) -> Result<TimeZone, String> {
     TimeZone::get(name).map_err(|_| {
-        let known: Vec<String> = jiff::tz::db()
-            .available()
-            .map(|zone| zone.to_string())
-            .collect();
+        let known = jiff::tz::db().available();
+        let known: Vec<String> = known.map(|zone| zone.to_string()).collect();
         let known = || known.iter().map(String::as_str);
         // Users often write only the city: `Berlin`.
-        let city = known().find(|zone| {
-            zone.rsplit('/')
-                .next()
-                .is_some_and(|city| city.eq_ignore_ascii_case(name))
-        });
+        let is_name = |city: &str| city.eq_ignore_ascii_case(name);
+        let city = known().find(|zone| zone.rsplit('/').next().is_some_and(is_name));
         match city.or_else(|| closest(name, known())) {
             Some(closest) => format!("there is no time zone {name:?}: did you mean {closest:?}?"),
             None => format!(
@@ -100,30 +95,22 @@ fn parse_time_zone(name: &str) -> Result<TimeZone, String> {
 }
 
 fn read_weekly_hours(table: &TableReader<'_>) -> [Vec<TimeRange>; 7] {
-    WEEKDAYS.map(|day| {
-        table
-            .get(day)
-            .and_then(|item| read_ranges(&item))
-            .unwrap_or_default()
-    })
+    WEEKDAYS.map(|day| table.read(day, read_ranges).unwrap_or_default())
 }
 
-fn read_special_hours(table: &TableReader<'_>) -> BTreeMap<Date, Vec<TimeRange>> {
-    let day = |item: ValueReader<'_>| {
+fn read_special_hours(item: &ValueReader<'_>) -> Option<BTreeMap<Date, Vec<TimeRange>>> {
+    let day = |item: &ValueReader<'_>| {
         let date = item.parse_key(parse_date);
-        let ranges = read_ranges(&item);
+        let ranges = read_ranges(item);
         Some((date?, ranges?))
     };
-    table.entries().into_iter().filter_map(day).collect()
+    Some(item.entries()?.iter().filter_map(day).collect())
 }
 
 fn read_ranges(item: &ValueReader<'_>) -> Option<Vec<TimeRange>> {
-    Some(
-        item.list()?
-            .iter()
-            .filter_map(|item| item.parse(TimeRange::parse))
-            .collect(),
-    )
+    let items = item.list()?;
+    let ranges = items.iter().map(|item| item.parse(TimeRange::parse));
+    Some(ranges.flatten().collect())
 }
 
 fn read_date_item(item: &ValueReader<'_>) -> Option<Date> {
@@ -206,15 +193,11 @@ mod tests {
             ("+02:00", "write one like \"Europe/Berlin\" (IANA names)"),
             ("", "write one like \"Europe/Berlin\" (IANA names)"),
         ] {
-            assert_refused(
-                "[calendars.chair]\nslot_length = \"30m\"\nhours = { mon = [\"09:00-12:00\"] }",
-                &[(
-                    &format!("timezone = {typed:?}"),
-                    &format!(
-                        "4:12: calendars.chair.timezone: there is no time zone {typed:?}: {suggestion}"
-                    ),
-                )],
-            );
+            let head =
+                "[calendars.chair]\nslot_length = \"30m\"\nhours = { mon = [\"09:00-12:00\"] }";
+            let why = format!("there is no time zone {typed:?}: {suggestion}");
+            let error = format!("4:12: calendars.chair.timezone: {why}");
+            assert_refused(head, &format!("timezone = {typed:?}"), &error);
         }
     }
 

@@ -73,11 +73,9 @@ impl fmt::Display for ConfigProblem {
 }
 
 fn located(file: &std::path::Path, problems: &[ConfigProblem]) -> String {
-    let mut lines: Vec<String> = problems
-        .iter()
-        .take(PROBLEMS_SHOWN_MAX)
-        .map(|problem| format!("{}:{problem}", file.display()))
-        .collect();
+    let shown = problems.iter().take(PROBLEMS_SHOWN_MAX);
+    let lines = shown.map(|problem| format!("{}:{problem}", file.display()));
+    let mut lines: Vec<String> = lines.collect();
     let more = problems.len().saturating_sub(PROBLEMS_SHOWN_MAX);
     if more > 0 {
         lines.push(format!("and {more} more"));
@@ -86,9 +84,6 @@ fn located(file: &std::path::Path, problems: &[ConfigProblem]) -> String {
 }
 
 fn list(files: &[PathBuf]) -> String {
-    files
-        .iter()
-        .map(|file| file.display().to_string())
-        .collect::<Vec<_>>()
-        .join(" and ")
+    let files = files.iter().map(|file| file.display().to_string());
+    files.collect::<Vec<_>>().join(" and ")
 }

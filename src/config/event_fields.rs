@@ -1,5 +1,5 @@
-//! Checks that templates and placeholder texts use only names that their events have. Samples of
-//! the events give the valid names.
+//! Checks the names of events. Checks that templates and placeholder texts use only names that
+//! their events have. Samples of the events give the valid names.
 //!
 //! The check runs when the config is read. Without the check, a mistyped name would leave a gap in
 //! the sent message.
@@ -14,6 +14,17 @@ use crate::domain::delivery::message::PlaceholderText;
 use crate::domain::event::EventKind;
 use crate::domain::event::samples::{Completeness, sample_event};
 use crate::domain::time::Timestamp;
+
+/// Parses the name of a kind of event. The error suggests a name of the `known` kinds.
+pub(super) fn parse_event_kind(
+    name: &str,
+    known: impl Iterator<Item = EventKind> + Clone,
+) -> Result<EventKind, String> {
+    EventKind::from_name(name).ok_or_else(|| {
+        let suggestion = suggestion(name, known.map(EventKind::as_str));
+        format!("there is no event {name:?}{suggestion}")
+    })
+}
 
 /// Reports placeholders that no event of this kind can fill.
 pub(super) fn check_placeholders(
@@ -79,9 +90,11 @@ pub(super) fn resolve_path<'p>(
 
 #[cfg(test)]
 mod tests {
-    use crate::config::tests::{error_of, parse_valid};
+    use crate::config::tests::{assert_error, parse_valid};
 
-    fn texts(kind: &str, text: &str) -> [String; 4] {
+    /// Returns a config for each way to send `message`, which is `KIND: TEXT`.
+    fn texts(message: &str) -> [String; 4] {
+        let (kind, text) = message.trim().split_once(": ").unwrap();
         let wa = "[destinations.a]\nkind = \"whatsapp\"\nphone_number_id = \"106540352242922\"\nto = \"customer\"";
         let gateway = "[gateways.main]\nkind = \"waha\"\nurl = \"http://localhost:3000\"\nallow_private = true\n\
                        api_key = \"env:K\"\nwebhook_secret = \"env:W\"\n[destinations.a]\nkind = \"gateway\"\n\
@@ -101,83 +114,38 @@ mod tests {
 
     #[test]
     fn unknown_event_field_is_refused_at_any_depth() {
-        for (kind, text, why) in [
-            (
-                "booking.confirmed",
-                "On {booking.dat}",
-                "{booking.dat}: `booking` has no \"dat\": did you mean `date`?",
-            ),
-            (
-                "booking.confirmed",
-                "{submission.customer.fone}",
-                "`submission.customer` has no \"fone\": expected one of `id`, `phone`",
-            ),
-            (
-                "booking.confirmed",
-                "{booking.moved_from.tim}",
-                "`booking.moved_from` has no \"tim\": did you mean `time`?",
-            ),
-            (
-                "booking.confirmed",
-                "{booking.date.day}",
-                "`booking.date` has no \"day\": it has no fields",
-            ),
-            (
-                "booking.confirmed",
-                "{submission.problems.0}",
-                "`submission.problems` has no \"0\": it has no fields",
-            ),
-            (
-                "booking.confirmed",
-                "{booking.answers}",
-                "`booking` has no \"answers\"",
-            ),
-            (
-                "booking.confirmed",
-                "{conflict}",
-                "booking.confirmed has no \"conflict\"",
-            ),
-            (
-                "draft.abandoned",
-                "{draft.answer.name}",
-                "`draft` has no \"answer\": did you mean `answers`?",
-            ),
-        ] {
-            for config in texts(kind, text) {
-                let error = error_of(&config);
-                assert!(error.contains(why), "{config}\n{error}");
+        let cases = r#"
+            booking.confirmed: On {booking.dat} => {booking.dat}: `booking` has no "dat": did you mean `date`?
+            booking.confirmed: {submission.customer.fone} => `submission.customer` has no "fone": expected one of `id`, `phone`
+            booking.confirmed: {booking.moved_from.tim} => `booking.moved_from` has no "tim": did you mean `time`?
+            booking.confirmed: {booking.date.day} => `booking.date` has no "day": it has no fields
+            booking.confirmed: {submission.problems.0} => `submission.problems` has no "0": it has no fields
+            booking.confirmed: {booking.answers} => `booking` has no "answers"
+            booking.confirmed: {conflict} => booking.confirmed has no "conflict"
+            draft.abandoned: {draft.answer.name} => `draft` has no "answer": did you mean `answers`?
+        "#;
+        for case in cases.trim().lines() {
+            let (message, why) = case.split_once(" => ").unwrap();
+            for config in texts(message) {
+                assert_error(&config, why);
             }
         }
-        let error = error_of(&texts("lead.assigned", "{lead.agnt}")[3]);
-        assert!(
-            error.contains("6:41: destinations.a.messages.lead.assigned.text: {lead.agnt}: `lead`"),
-            "{error}"
-        );
+        let located = "6:41: destinations.a.messages.lead.assigned.text: {lead.agnt}: `lead`";
+        assert_error(&texts("lead.assigned: {lead.agnt}")[3], located);
     }
 
     #[test]
     fn optional_fields_and_answers_are_allowed() {
-        for (kind, text) in [
-            (
-                "submission.accepted",
-                "{submission.customer.phone}{submission.message_id}{booking.date}{conflict}",
-            ),
-            (
-                "submission.updated",
-                "{flow}{submission.flow_token}{submission.problems}",
-            ),
-            (
-                "lead.assigned",
-                "{lead.agent}{lead.reason}{booking.moved_from.date}{conflict}",
-            ),
-            ("lead.waiting", "{lead.agent}{lead.team}"),
-            (
-                "booking.cancelled",
-                "{booking.state}{submission.answers}{submission.answers.whatever.it.is}",
-            ),
-            ("draft.abandoned", "{draft.screen}{draft.answers.name}"),
+        for message in [
+            "submission.accepted: {submission.customer.phone}{submission.message_id}{booking.date}",
+            "submission.accepted: {conflict}",
+            "submission.updated: {flow}{submission.flow_token}{submission.problems}",
+            "lead.assigned: {lead.agent}{lead.reason}{booking.moved_from.date}{conflict}",
+            "lead.waiting: {lead.agent}{lead.team}",
+            "booking.cancelled: {booking.state}{submission.answers}{submission.answers.a.it.is}",
+            "draft.abandoned: {draft.screen}{draft.answers.name}",
         ] {
-            for config in texts(kind, text) {
+            for config in texts(message) {
                 parse_valid(&config);
             }
         }

@@ -5,7 +5,6 @@
 //! and [`crate::intake::gateway`] for its webhook.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use hyper::Uri;
 
@@ -13,7 +12,6 @@ use super::destination::webhook::parse_webhook_url;
 use super::reader::TableReader;
 use super::reader::value::ValueReader;
 use super::secrets::SecretRef;
-use super::settings::read_secret;
 use super::units::{days, minutes};
 use crate::domain::full_regex::FullRegex;
 use crate::domain::gateway::GatewayKind;
@@ -103,7 +101,7 @@ impl Gateway {
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> = self
             .secrets()
-            .filter_map(|(name, key)| key.warning().map(|warning| format!("{name}: {warning}")))
+            .filter_map(|(name, secret)| secret.labelled_warning(name))
             .collect();
         let uri = self.settings.url.parse::<Uri>().ok();
         if uri.is_some_and(|uri| {
@@ -125,24 +123,14 @@ const fn key_name(kind: GatewayKind) -> &'static str {
     }
 }
 
-/// Reads all gateways. `flows` are the names of all flows. `folder` is the folder of the config.
-pub(super) fn read(
-    root: &TableReader<'_>,
-    flows: &[&str],
-    folder: &Path,
-) -> BTreeMap<GatewayName, Gateway> {
+/// Reads all gateways. `flows` are the names of all flows.
+pub(super) fn read(root: &TableReader<'_>, flows: &[&str]) -> BTreeMap<GatewayName, Gateway> {
     let items = root.named_entries("gateways");
-    let gateways = items
-        .iter()
-        .filter_map(|item| read_gateway(item, flows, folder));
+    let gateways = items.iter().filter_map(|item| read_gateway(item, flows));
     gateways.collect()
 }
 
-fn read_gateway(
-    item: &ValueReader<'_>,
-    flows: &[&str],
-    folder: &Path,
-) -> Option<(GatewayName, Gateway)> {
+fn read_gateway(item: &ValueReader<'_>, flows: &[&str]) -> Option<(GatewayName, Gateway)> {
     let name = item.parse_key(GatewayName::new);
     item.read_table(|table| {
         let kinds = GatewayKind::ALL.map(|kind| (kind.as_str(), kind));
@@ -152,7 +140,7 @@ fn read_gateway(
             return None;
         };
         let settings = read_settings(table, kind, flows);
-        let keys = read_secrets(table, kind, folder);
+        let keys = read_secrets(table, kind);
         let (settings, keys) = (settings?, keys?);
         Some((name?, Gateway { settings, keys }))
     })?
@@ -163,29 +151,27 @@ fn read_settings(
     kind: GatewayKind,
     flows: &[&str],
 ) -> Option<GatewaySettings> {
+    let missing = |what: &str| {
+        table.error(what);
+        None
+    };
     let allow_private = table.boolean("allow_private", false);
     let url = match table.get("url") {
         Some(item) => item.parse(|text| parse_base_url(text, allow_private)),
         None if kind == GatewayKind::Wasender => Some(WASENDER_URL.to_owned()),
-        None => {
-            table.error("`url` is missing: the address of the gateway's API, like \"http://127.0.0.1:3000\"");
-            None
-        }
+        None => missing(
+            "`url` is missing: the address of the gateway's API, like \"http://127.0.0.1:3000\"",
+        ),
     };
     let session = match (table.get("session"), kind) {
         (Some(item), _) => item.parse(parse_session),
         (None, GatewayKind::Waha) => Some(WAHA_SESSION.to_owned()),
-        (None, GatewayKind::Wasender) => {
-            table.error("`session` is missing: the number of its session");
-            None
-        }
-        (None, GatewayKind::Evolution) => {
-            table.error("`session` is missing: the name of its instance");
-            None
-        }
+        (None, GatewayKind::Wasender) => missing("`session` is missing: the number of its session"),
+        (None, GatewayKind::Evolution) => missing("`session` is missing: the name of its instance"),
     };
     let least = Millis::new(100);
-    let inactivity_timeout = table.get("inactivity_timeout");
+    let inactivity_timeout =
+        table.read("inactivity_timeout", |item| item.duration(least..=days(90)));
     Some(GatewaySettings {
         kind,
         probe_interval: table.duration("probe_interval", minutes(1), least..=days(1)),
@@ -193,24 +179,19 @@ fn read_settings(
         allow_private,
         forms: read_forms(table, flows),
         rate: table.parse("rate", Rate::parse),
-        inactivity_timeout: inactivity_timeout.and_then(|item| item.duration(least..=days(90))),
+        inactivity_timeout,
         url: url?,
         session: session?,
     })
 }
 
-fn read_secrets(
-    table: &TableReader<'_>,
-    kind: GatewayKind,
-    folder: &Path,
-) -> Option<GatewaySecrets> {
-    let require = |key| read_secret(&table.require(key)?, folder);
-    let key = require(key_name(kind));
+fn read_secrets(table: &TableReader<'_>, kind: GatewayKind) -> Option<GatewaySecrets> {
+    let key = table.require_secret(key_name(kind));
     let has_access_token = kind == GatewayKind::Wasender;
     let has_webhook_secret =
         kind != GatewayKind::Evolution || table.get("webhook_secret").is_some();
-    let access_token = has_access_token.then(|| require("access_token"));
-    let webhook_secret = has_webhook_secret.then(|| require("webhook_secret"));
+    let access_token = has_access_token.then(|| table.require_secret("access_token"));
+    let webhook_secret = has_webhook_secret.then(|| table.require_secret("webhook_secret"));
     Some(GatewaySecrets {
         key: key?,
         access_token: access_token.flatten(),
@@ -226,14 +207,14 @@ fn parse_base_url(text: &str, allow_private: bool) -> Result<String, &'static st
     Ok(text.trim_end_matches('/').to_owned())
 }
 
-fn parse_session(text: &str) -> Result<String, &'static str> {
+fn parse_session(text: &str) -> Result<String, String> {
     match text.chars().count() {
-        0 => Err("is empty"),
+        0 => Err("is empty".to_owned()),
         1..=SESSION_CHARS_MAX if text.chars().any(char::is_control) => {
-            Err("must not contain control characters")
+            Err("must not contain control characters".to_owned())
         }
         1..=SESSION_CHARS_MAX => Ok(text.to_owned()),
-        _ => Err("is longer than 128 characters"),
+        _ => Err(format!("is longer than {SESSION_CHARS_MAX} characters")),
     }
 }
 
@@ -242,12 +223,7 @@ fn read_forms(table: &TableReader<'_>, flows: &[&str]) -> Vec<TextForm> {
         return Vec::new();
     };
     let items = item.list().unwrap_or_default();
-    if items.len() > FORMS_MAX {
-        item.error(format!(
-            "has {} forms, the maximum is {FORMS_MAX}",
-            items.len()
-        ));
-    }
+    item.check_count(items.len(), FORMS_MAX, "forms");
     items
         .iter()
         .filter_map(|item| item.read_table(|table| read_form(table, flows))?)
@@ -282,12 +258,11 @@ fn parse_pattern(text: &str) -> Result<FullRegex, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tests::{assert_errors, assert_errors_in, error_of, parse_valid};
+    use crate::config::tests::{assert_errors, assert_errors_in, assert_errors_in_table};
+    use crate::config::tests::{error_of, parse_valid};
 
     fn gateway_from(table: &str) -> Gateway {
-        let config = parse_valid(&format!(
-            "[flows.visit]\npath = \"/visit\"\n[gateways.shop]\n{table}"
-        ));
+        let config = parse_valid(&format!("[flows.visit]\n[gateways.shop]\n{table}"));
         config.gateways.into_values().next().unwrap()
     }
 
@@ -303,12 +278,10 @@ mod tests {
         assert_eq!(settings.inactivity_timeout, None);
         assert_eq!(settings.probe_interval, minutes(1));
         assert_eq!(settings.timeout, Millis::from_secs(15));
-        let named: Vec<_> = wasender
-            .secrets()
-            .map(|(name, secret)| format!("{name}={}", secret.location()))
-            .collect();
+        let secrets = wasender.secrets();
+        let named = secrets.map(|(name, secret)| format!("{name}={}", secret.location()));
         let expected = "session_key=env:A access_token=env:B webhook_secret=env:C";
-        assert_eq!(named.join(" "), expected);
+        assert_eq!(named.collect::<Vec<_>>().join(" "), expected);
 
         let waha = gateway_from(WAHA).settings;
         assert_eq!(waha.url, "http://127.0.0.1:3000");
@@ -335,10 +308,9 @@ mod tests {
     #[test]
     fn documented_gateway_examples_are_valid() {
         let docs = include_str!("../../docs/gateways.md");
-        let shown: Vec<&str> = docs
-            .split("```toml\n")
-            .skip(1)
-            .filter_map(|block| block.split("```").next())
+        let blocks = docs.split("```toml\n").skip(1);
+        let shown: Vec<&str> = blocks
+            .map(|block| block.split("```").next().unwrap())
             .collect();
         assert_eq!(shown.len(), 4);
         for text in shown {
@@ -373,13 +345,9 @@ mod tests {
             => 1:11: gateways.shop: `session` is missing: the name of its instance
             "#,
         );
-        // Each text replaces a line of a valid gateway, or is added to it.
-        assert_errors_in(
-            |typed| {
-                let is_replaced = |line: &&str| !typed.starts_with(line.split(' ').next().unwrap());
-                let lines: Vec<&str> = WAHA.lines().filter(is_replaced).collect();
-                format!("[gateways.shop]\n{}\n{typed}", lines.join("\n"))
-            },
+        assert_errors_in_table(
+            "[gateways.shop]",
+            WAHA,
             r#"
             api_keys = "env:A"
             => 1:11: gateways.shop: `api_key` is missing
@@ -397,17 +365,20 @@ mod tests {
             "#,
         );
         let form = |pattern: &str| {
-            error_of(&format!(
-                "[flows.visit]\npath = \"/v\"\n[gateways.shop]\n{WAHA}\nforms = [{{ flow = \"visit\", pattern = '{pattern}' }}]"
-            ))
+            let forms = format!("forms = [{{ flow = \"visit\", pattern = '{pattern}' }}]");
+            format!("[flows.visit]\n[gateways.shop]\n{WAHA}\n{forms}")
         };
-        assert!(
-            form("book").contains("gateways.shop.forms.pattern: has no named group"),
-            "{}",
-            form("book")
+        assert_errors_in(
+            form,
+            r#"
+            book
+            => 8:38: gateways.shop.forms.pattern: has no named group, so the form would have no field: write one like "book (?<date>\\S+)"
+            (?<a>.*)
+            => 8:38: gateways.shop.forms.pattern: matches the empty text
+            (?<a>
+            => 8:38: gateways.shop.forms.pattern: unclosed group
+            "#,
         );
-        assert!(form("(?<a>.*)").contains("matches the empty text"));
-        assert!(form("(?<a>").contains("gateways.shop.forms.pattern: unclosed group"));
         let secret = WAHA.replace("env:A", "hush");
         let hidden = error_of(&format!("[gateways.shop]\n{secret}"));
         assert!(

@@ -13,12 +13,12 @@
 
 mod calendars;
 mod destination;
-mod diff;
 mod error;
 mod event_fields;
 mod flow;
 mod gateways;
 mod reader;
+mod restart_only;
 mod secrets;
 mod settings;
 mod subscriptions;
@@ -161,7 +161,7 @@ impl Config {
         let (root, _) = toml::de::DeTable::parse_recoverable(&text);
         let diagnostics = Diagnostics::new(file, &text);
         let table = TableReader::root(&diagnostics, root.get_ref());
-        Some(settings::read_endpoints(&table, folder_of(file)).data)
+        Some(settings::read_endpoints(&table).data)
     }
 
     /// Parses a config. `file` is the path of the text, for messages and relative paths.
@@ -176,29 +176,23 @@ impl Config {
     }
 
     fn read(file: &Path, root: &TableReader<'_>) -> Self {
-        let folder = folder_of(file);
         let Endpoints {
             listen,
             admin_listen,
             data,
-        } = settings::read_endpoints(root, folder);
+        } = settings::read_endpoints(root);
         let destination_names = root.names_in("destinations");
         let ParsedFlows {
             flows,
             keys: private_keys,
             upstreams,
             subscriptions: mut flow_subscriptions,
-        } = flow::read(
-            root,
-            &root.names_in("calendars"),
-            &destination_names,
-            folder,
-        );
-        let meta = settings::read_meta(root, folder);
+        } = flow::read(root, &root.names_in("calendars"), &destination_names);
+        let meta = settings::read_meta(root);
         let retry = settings::read_retry(root);
         let flow_names: Vec<&str> = flows.keys().map(FlowName::as_str).collect();
-        let gateways = gateways::read(root, &flow_names, folder);
-        let destinations = destination::read(root, retry, &meta, &gateways, folder);
+        let gateways = gateways::read(root, &flow_names);
+        let destinations = destination::read(root, retry, &meta, &gateways);
         let alerts = root.get("alerts").map(|item| {
             let alerts = subscriptions::read(&item, &destination_names, SubscriptionKind::Alerts);
             destination::check_alerts(&item, &alerts, &destinations);
@@ -214,7 +208,7 @@ impl Config {
             alerts,
             ordered_destinations: destination::ordered_destinations(&destinations),
         };
-        destination::template_check::render_examples(root, &destinations, &subscriptions, folder);
+        destination::template_check::render_examples(root, &destinations, &subscriptions);
         Self {
             file: file.to_owned(),
             listen,
@@ -226,7 +220,7 @@ impl Config {
             retry,
             retention: settings::read_retention(root),
             store: settings::read_store(root),
-            backup: settings::read_backup(root, folder),
+            backup: settings::read_backup(root),
             flows,
             private_keys,
             upstreams,
@@ -270,11 +264,6 @@ impl Config {
     pub fn resolve_verify_token(&self) -> Result<Option<Secret>, ConfigError> {
         Ok(self.meta.verify_token.resolve()?)
     }
-}
-
-/// Returns the folder that relative paths in a config are relative to.
-fn folder_of(file: &Path) -> &Path {
-    file.parent().unwrap_or(Path::new(""))
 }
 
 fn read_text(file: &Path) -> Result<String, ConfigError> {

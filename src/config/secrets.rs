@@ -194,6 +194,11 @@ impl SecretRef {
         self.warning_in(|name| std::env::var_os(name))
     }
 
+    /// Returns the result of [`SecretRef::warning`] with the config key before it.
+    pub(super) fn labelled_warning(&self, key: impl fmt::Display) -> Option<String> {
+        self.warning().map(|warning| format!("{key}: {warning}"))
+    }
+
     fn warning_in(&self, variable: impl Fn(&str) -> Option<OsString>) -> Option<String> {
         let is_padded = match self {
             Self::Env(name) => {
@@ -282,19 +287,14 @@ mod tests {
     }
 
     fn resolved_value(secret: &SecretRef) -> Option<String> {
-        secret
-            .resolve()
-            .unwrap()
-            .map(|secret| secret.expose().clone())
+        let secret = secret.resolve().unwrap();
+        secret.map(|secret| secret.expose().clone())
     }
 
     #[test]
     fn secret_debug_is_hidden() {
-        let shown = format!(
-            "{:?} {:?}",
-            Secret::new("hush".to_owned()),
-            parse_ref("text:hush")
-        );
+        let secret = Secret::new("hush".to_owned());
+        let shown = format!("{secret:?} {:?}", parse_ref("text:hush"));
         assert_eq!(shown, "… Text(…)");
         assert!(!parse_error("hush:hush").to_string().contains("hush"));
     }
@@ -310,19 +310,15 @@ mod tests {
 
     #[test]
     fn secret_ref_needs_known_prefix() {
-        assert!(
-            matches!(parse_ref("env:META_APP_SECRET"), SecretRef::Env(name) if name == "META_APP_SECRET")
-        );
-        assert!(
-            matches!(parse_ref("file:secret"), SecretRef::File(path) if path == Path::new("/etc/flowgate/secret"))
-        );
-        assert!(
-            matches!(parse_ref("file:/run/secret"), SecretRef::File(path) if path == Path::new("/run/secret"))
-        );
-        assert_eq!(
-            resolved_value(&parse_ref("text:a:b")).as_deref(),
-            Some("a:b")
-        );
+        let file = |path: &str| SecretRef::File(path.into());
+        for (text, expected) in [
+            ("env:META_SECRET", SecretRef::Env("META_SECRET".to_owned())),
+            ("file:secret", file("/etc/flowgate/secret")),
+            ("file:/run/secret", file("/run/secret")),
+            ("text:a:b", SecretRef::Text(Secret::new("a:b".to_owned()))),
+        ] {
+            assert_eq!(parse_ref(text), expected, "{text}");
+        }
         for hidden in ["0123456789abcdef", "ENV:A", "", "vault:x"] {
             assert_eq!(parse_error(hidden), InvalidSecretRef::NoPrefix, "{hidden}");
         }
@@ -338,14 +334,10 @@ mod tests {
         let with = |value: &'static str| move |_: &str| Some(OsString::from(value));
         assert!(secret.resolve_in(|_| None).unwrap().is_none());
         assert!(secret.resolve_in(with("")).unwrap().is_none());
-        assert_eq!(
-            secret.resolve_in(with("hush")).unwrap().unwrap().expose(),
-            "hush"
-        );
-        assert_eq!(
-            secret.warning_in(with("")).unwrap(),
-            "the environment variable KEY is not set"
-        );
+        let found = secret.resolve_in(with("hush")).unwrap().unwrap();
+        assert_eq!(found.expose(), "hush");
+        let unset = secret.warning_in(with("")).unwrap();
+        assert_eq!(unset, "the environment variable KEY is not set");
         assert_eq!(secret.warning_in(with("hush")), None);
         let expected =
             "the secret in env:KEY begins or ends with white space, which is part of the secret";
@@ -397,12 +389,8 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         assert_eq!(secret.warning(), None);
         fs::write(&path, "hush \n").unwrap();
-        assert!(
-            secret
-                .warning()
-                .unwrap()
-                .ends_with("begins or ends with white space, which is part of the secret")
-        );
+        let padded = "begins or ends with white space, which is part of the secret";
+        assert!(secret.warning().unwrap().ends_with(padded));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(secret.warning().unwrap().contains("chmod 600"));
     }

@@ -5,8 +5,8 @@
 //! deliver = ["crm", { to = "sheet", events = ["lead.assigned"] }]
 //! ```
 
+use super::event_fields::parse_event_kind;
 use super::reader::value::ValueReader;
-use super::suggest::suggestion;
 use crate::domain::event::EventKind;
 use crate::domain::event::subscriptions::Subscription;
 use crate::domain::ids::DestinationName;
@@ -88,22 +88,18 @@ fn read_destination(item: &ValueReader<'_>, known: &[&str]) -> Option<Destinatio
 }
 
 fn read_event(item: &ValueReader<'_>, kind: SubscriptionKind) -> Option<EventKind> {
-    let name = item.text()?;
-    let why = match (EventKind::from_name(name), kind) {
-        (Some(event), _) if kind.events().any(|known| known == event) => return Some(event),
-        (Some(_), SubscriptionKind::Flow) => {
-            format!("{name:?} is an alert: list it in `alerts`, at the top of the config")
+    item.parse(|name| {
+        let event = parse_event_kind(name, kind.events())?;
+        match kind {
+            _ if kind.events().any(|known| known == event) => Ok(event),
+            SubscriptionKind::Flow => Err(format!(
+                "{name:?} is an alert: list it in `alerts`, at the top of the config"
+            )),
+            SubscriptionKind::Alerts => Err(format!(
+                "{name:?} is not an alert: list it in the `deliver` of a flow"
+            )),
         }
-        (Some(_), SubscriptionKind::Alerts) => {
-            format!("{name:?} is not an alert: list it in the `deliver` of a flow")
-        }
-        (None, _) => format!(
-            "there is no event {name:?}{}",
-            suggestion(name, kind.events().map(EventKind::as_str))
-        ),
-    };
-    item.error(why);
-    None
+    })
 }
 
 #[cfg(test)]

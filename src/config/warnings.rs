@@ -61,20 +61,16 @@ impl Config {
         // An unset variable gives no warning here, because a server needs no access token.
         let access_token =
             Some(&meta.access_token).filter(|token| !matches!(token, SecretRef::Env(_)));
-        let secrets = meta
-            .app_secrets
-            .iter()
-            .map(|secret| ("app_secrets", secret))
-            .chain([("verify_token", &meta.verify_token)])
-            .chain(access_token.map(|token| ("access_token", token)));
-        let meta =
-            secrets.flat_map(|(key, secret)| labelled(format!("meta.{key}"), secret.warning()));
+        let app_secrets = meta.app_secrets.iter();
+        let secrets = app_secrets
+            .map(|secret| ("meta.app_secrets", secret))
+            .chain([("meta.verify_token", &meta.verify_token)])
+            .chain(access_token.map(|token| ("meta.access_token", token)));
+        let meta = secrets.filter_map(|(key, secret)| secret.labelled_warning(key));
         let keys = self.private_keys.iter().flat_map(|(flow, sources)| {
             let secrets = sources.private_keys.iter().chain(&sources.passphrase);
-            labelled(
-                format!("flow {flow}"),
-                secrets.filter_map(SecretRef::warning),
-            )
+            let warnings = secrets.filter_map(SecretRef::warning);
+            labelled(format!("flow {flow}"), warnings)
         });
         let s3 = &self.backup.s3;
         let is_bucket = matches!(self.backup.location, Some(BackupLocation::Bucket { .. }));
@@ -90,19 +86,12 @@ impl Config {
     /// Returns the warnings about destinations and about events that no destination gets.
     fn destination_warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
+        let flows = self.subscriptions.flows.values();
+        let routes = flows.chain([&self.subscriptions.alerts]).flatten();
         for (name, destination) in &self.destinations {
-            let is_subscribed = self
-                .subscriptions
-                .flows
-                .values()
-                .chain([&self.subscriptions.alerts])
-                .flatten()
-                .any(|route| route.destination == *name);
-            warnings.extend(labelled(
-                format!("destination {name}"),
-                destination.warnings(),
-            ));
-            if !is_subscribed {
+            let subject = format!("destination {name}");
+            warnings.extend(labelled(subject, destination.warnings()));
+            if !routes.clone().any(|route| route.destination == *name) {
                 warnings.push(format!(
                     "destination {name} gets no events: add it to `deliver` of a flow, or to `alerts`"
                 ));
@@ -233,10 +222,8 @@ pub(super) fn token_warnings(flow: &Flow) -> Vec<String> {
          do: subscribe Meta's app to `messages`, so that they come to /webhook"
             .to_owned()
     });
-    let mut final_screens = flow
-        .screens
-        .iter()
-        .filter(|screen| screen.is_final && !flow.has_upstream);
+    let screens = flow.screens.iter();
+    let mut final_screens = screens.filter(|screen| screen.is_final && !flow.has_upstream);
     let missing = final_screens.find_map(|screen| {
         let field = required_by_final_screen(flow, screen).into_iter().next()?;
         let from = if field.screen.name == screen.name {
@@ -250,11 +237,8 @@ pub(super) fn token_warnings(flow: &Flow) -> Vec<String> {
             field.name, screen.name
         ))
     });
-    labelled(
-        format!("flow {}", flow.name),
-        sticky.into_iter().chain(missing),
-    )
-    .collect()
+    let warnings = sticky.into_iter().chain(missing);
+    labelled(format!("flow {}", flow.name), warnings).collect()
 }
 
 /// Returns the warnings about fields that have the same name as a field of an error notification.
@@ -311,15 +295,10 @@ mod tests {
         )));
 
         let sticky = |more: &str| {
-            let warnings = config(
-                &has_it,
-                &format!("lead = {{ team = \"a\", sticky = true }}\n{more}"),
-            );
-            warnings.iter().any(|warning| {
-                warning.starts_with(
-                    "flow form: lead.sticky: encrypted requests do not contain the customer",
-                )
-            })
+            let lead = "lead = { team = \"a\", sticky = true }";
+            let expected = "flow form: lead.sticky: encrypted requests do not contain the customer";
+            let warnings = config(&has_it, &format!("{lead}\n{more}"));
+            warnings.iter().any(|warning| warning.starts_with(expected))
         };
         assert!(sticky(encrypted) && !sticky(""));
     }

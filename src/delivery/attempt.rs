@@ -343,7 +343,7 @@ impl DeliveryAttempt {
                 Some(attempt.map_or(verdict, |attempt| verdict.not_before(attempt.deadline)))
             }
         };
-        let took = Millis::new(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        let took = Millis::from_duration(took);
         let error = failed.map(|_| sent.reason.clone());
         let disable = match sent.disposition {
             Disposition::Disable => Some("the destination responded with 410 Gone".into()),
@@ -386,14 +386,14 @@ impl DeliveryAttempt {
                 "delivered"
             }
             Some(RetryDecision::RetryAt { at }) => {
-                tracing::warn!(job.id = id, destination, event, job.attempt = number, job.next_at = %at, error, "a delivery failed and will be retried");
+                tracing::warn!(job.id = id, destination.name = destination, event.kind = event, job.attempt = number, job.next_at = %at, error, "a delivery failed and will be retried");
                 "failed"
             }
             Some(RetryDecision::GiveUp) => {
                 tracing::error!(
                     job.id = id,
-                    destination,
-                    event,
+                    destination.name = destination,
+                    event.kind = event,
                     job.attempt = number,
                     error,
                     "a delivery failed for good and is a dead letter now: see `flowgate dead-letters list`"

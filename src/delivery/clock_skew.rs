@@ -37,9 +37,8 @@ impl SkewScanner {
     /// Compares the readings of the wall clock and the process clock with the last readings.
     /// Restarts the scan if the wall clock was set back.
     pub(crate) fn observe(&mut self, now: Timestamp, elapsed: Duration) {
-        let since_last = u64::try_from(elapsed.saturating_sub(self.last_reading.1).as_millis())
-            .unwrap_or(u64::MAX);
-        if now.plus(SET_BACK_MIN) < self.last_reading.0.plus(Millis::new(since_last)) {
+        let since_last = Millis::from_duration(elapsed.saturating_sub(self.last_reading.1));
+        if now.plus(SET_BACK_MIN) < self.last_reading.0.plus(since_last) {
             self.restart(now);
         }
         self.last_reading = (now, elapsed);

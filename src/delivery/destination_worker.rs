@@ -214,7 +214,7 @@ impl DestinationWorker {
                 destination.name = self.name.as_str(),
                 job.id = job.get(),
                 error = why,
-                "a delivery has expired"
+                "a delivery expired and was not sent"
             );
         }
         if expired.is_empty() {

@@ -148,7 +148,7 @@ mod tests {
 
     /// Returns the limiters of destinations by name. `thanks` and `notes` share a gateway, `other`
     /// uses another one. `crm` is a webhook.
-    fn limiters_for(names: &[&str]) -> Vec<SharedLimiter> {
+    fn limiters_for<const N: usize>(names: [&str; N]) -> [SharedLimiter; N] {
         let gateway = |name: &str| {
             format!(
                 "[gateways.{name}]\nkind = \"waha\"\nurl = \"https://waha.example\"\napi_key = \"text:k\"\nwebhook_secret = \"text:w\"\n"
@@ -160,58 +160,49 @@ mod tests {
                  messages = {{ \"lead.assigned\" = {{ text = \"a\" }} }}\n"
             )
         };
+        let agents = "\"agent\"\nagents = { Ann = \"+491511234567\" }";
         let tables = [
             gateway("main"),
             gateway("second"),
             texts("thanks", "main", "\"customer\""),
-            texts(
-                "notes",
-                "main",
-                "\"agent\"\nagents = { Ann = \"+491511234567\" }",
-            ),
+            texts("notes", "main", agents),
             texts("other", "second", "\"customer\""),
             "[destinations.crm]\nurl = \"https://crm.example\"\n".to_owned(),
         ];
         let (targets, limiters) = (resolve_targets(&tables.concat()), SharedLimiters::default());
-        names
-            .iter()
-            .map(|name| limiters.for_target(&targets[&DestinationName::new(name).unwrap()]))
-            .collect()
+        names.map(|name| limiters.for_target(&targets[&DestinationName::new(name).unwrap()]))
     }
 
-    /// Returns a shared rate of one message per second.
-    fn one_per_second() -> DestinationLimits {
-        DestinationLimits {
-            own: RateLimit::Unlimited,
-            shared: RateLimit::Configured(Rate {
-                count: 1,
-                per: Millis::from_secs(1),
-            }),
+    /// Shared rate of one message per second.
+    const ONE_PER_SECOND: DestinationLimits = DestinationLimits {
+        own: RateLimit::Unlimited,
+        shared: RateLimit::Configured(Rate {
+            count: 1,
+            per: Millis::from_secs(1),
+        }),
+    };
+
+    /// Returns an announced quota that is used up for this number of seconds.
+    const fn used_up_for(seconds: u64) -> RemoteQuota {
+        RemoteQuota {
+            remaining: 0,
+            resets_in: Millis::from_secs(seconds),
         }
     }
 
     #[test]
     fn destinations_of_one_gateway_share_limiter() {
-        let [customers, agents, other, crm] =
-            &mut limiters_for(&["thanks", "notes", "other", "crm"])[..]
-        else {
-            panic!()
-        };
+        let [mut customers, mut agents, mut other, mut crm] =
+            limiters_for(["thanks", "notes", "other", "crm"]);
         let at = 100 * SECOND;
-        assert_eq!(agents.try_acquire(one_per_second(), at), Ok(()));
+        assert_eq!(agents.try_acquire(ONE_PER_SECOND, at), Ok(()));
         assert!(
-            customers.try_acquire(one_per_second(), at).is_err(),
+            customers.try_acquire(ONE_PER_SECOND, at).is_err(),
             "a second has one message"
         );
-        assert_eq!(other.try_acquire(one_per_second(), at), Ok(()));
-        assert_eq!(crm.try_acquire(one_per_second(), at), Ok(()));
-        customers.apply_quota(
-            RemoteQuota {
-                remaining: 0,
-                resets_in: Millis::from_secs(60),
-            },
-            at,
-        );
+        assert_eq!(other.try_acquire(ONE_PER_SECOND, at), Ok(()));
+        assert_eq!(crm.try_acquire(ONE_PER_SECOND, at), Ok(()));
+        customers.apply_quota(used_up_for(60), at);
         assert!(
             agents.try_acquire(NO_RATES, at + 59 * SECOND).is_err(),
             "what one learns, the other knows"
@@ -220,35 +211,28 @@ mod tests {
 
     #[test]
     fn slower_own_rate_slows_no_other() {
-        let [customers, agents] = &mut limiters_for(&["thanks", "notes"])[..] else {
-            panic!()
-        };
+        let [mut customers, mut agents] = limiters_for(["thanks", "notes"]);
         let slow = DestinationLimits {
             own: RateLimit::Configured(Rate {
                 count: 10,
                 per: Millis::from_secs(3600),
             }),
-            ..one_per_second()
+            ..ONE_PER_SECOND
         };
         let at = 100 * SECOND;
         assert_eq!(agents.try_acquire(slow, at), Ok(()));
-        assert_eq!(customers.try_acquire(one_per_second(), at + SECOND), Ok(()));
+        assert_eq!(customers.try_acquire(ONE_PER_SECOND, at + SECOND), Ok(()));
         assert!(
             agents.try_acquire(slow, at + 2 * SECOND).is_err(),
             "one in six minutes"
         );
-        assert_eq!(
-            customers.try_acquire(one_per_second(), at + 2 * SECOND),
-            Ok(())
-        );
+        let next = at + 2 * SECOND;
+        assert_eq!(customers.try_acquire(ONE_PER_SECOND, next), Ok(()));
     }
 
     #[test]
     fn pause_applies_to_all_and_survives_rate_change() {
-        let [customers, agents, other] = &mut limiters_for(&["thanks", "notes", "other"])[..]
-        else {
-            panic!()
-        };
+        let [customers, mut agents, mut other] = limiters_for(["thanks", "notes", "other"]);
         let at = 100 * SECOND;
         customers.pause(at + 30 * SECOND);
         agents.reset();
@@ -260,60 +244,43 @@ mod tests {
 
     #[test]
     fn remote_quota_is_dropped_on_resume() {
-        let [customers, agents] = &mut limiters_for(&["thanks", "notes"])[..] else {
-            panic!()
-        };
+        let [mut customers, mut agents] = limiters_for(["thanks", "notes"]);
         let at = 100 * SECOND;
-        customers.apply_quota(
-            RemoteQuota {
-                remaining: 0,
-                resets_in: Millis::from_secs(3300),
-            },
-            at,
-        );
+        customers.apply_quota(used_up_for(3300), at);
         assert_eq!(agents.try_acquire(NO_RATES, at), Err(3300 * SECOND));
         agents.resume();
         assert_eq!(agents.try_acquire(NO_RATES, at), Ok(()));
-        assert_eq!(customers.try_acquire(one_per_second(), at), Ok(()));
+        assert_eq!(customers.try_acquire(ONE_PER_SECOND, at), Ok(()));
         assert!(
-            customers.try_acquire(one_per_second(), at).is_err(),
+            customers.try_acquire(ONE_PER_SECOND, at).is_err(),
             "a rate that somebody wrote stands"
         );
     }
 
     #[test]
     fn customer_messages_precede_agent_messages() {
-        let [customers, agents] = &mut limiters_for(&["thanks", "notes"])[..] else {
-            panic!()
-        };
+        let [mut customers, mut agents] = limiters_for(["thanks", "notes"]);
         let at = 100 * SECOND;
-        assert_eq!(agents.try_acquire(one_per_second(), at), Ok(()));
-        assert!(customers.try_acquire(one_per_second(), at).is_err());
+        assert_eq!(agents.try_acquire(ONE_PER_SECOND, at), Ok(()));
+        assert!(customers.try_acquire(ONE_PER_SECOND, at).is_err());
         let next = at + SECOND;
         assert_eq!(
-            agents.try_acquire(one_per_second(), next),
+            agents.try_acquire(ONE_PER_SECOND, next),
             Err(YIELD_DELAY),
             "a customer waits"
         );
-        assert_eq!(customers.try_acquire(one_per_second(), next), Ok(()));
+        assert_eq!(customers.try_acquire(ONE_PER_SECOND, next), Ok(()));
         assert_eq!(
-            agents.try_acquire(one_per_second(), next + SECOND),
+            agents.try_acquire(ONE_PER_SECOND, next + SECOND),
             Ok(()),
             "no customer waits any more"
         );
 
-        assert!(
-            customers
-                .try_acquire(one_per_second(), next + SECOND)
-                .is_err()
-        );
-        assert!(
-            agents
-                .try_acquire(one_per_second(), next + 2 * SECOND)
-                .is_err()
-        );
+        let (later, latest) = (next + SECOND, next + 2 * SECOND);
+        assert!(customers.try_acquire(ONE_PER_SECOND, later).is_err());
+        assert!(agents.try_acquire(ONE_PER_SECOND, latest).is_err());
         assert_eq!(
-            agents.try_acquire(one_per_second(), next + 3 * SECOND),
+            agents.try_acquire(ONE_PER_SECOND, next + 3 * SECOND),
             Ok(()),
             "one that never comes again is not waited for"
         );

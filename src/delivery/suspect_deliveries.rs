@@ -90,80 +90,76 @@ impl SuspectDeliveries {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::job::JobState;
+    use crate::domain::job::{Job, JobState};
     use crate::store::tests::support::{StoreBench, open_store};
 
-    /// Returns the reopened store of a process that died while two deliveries of one form were due.
-    fn crashed() -> (tempfile::TempDir, Store) {
-        let bench = StoreBench::with_subscribers();
-        bench.accept_new("a");
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("crashed.redb");
-        std::fs::copy(bench.path(), &path).unwrap();
-        let store = open_store(path, &bench.clock, |_| {});
-        (folder, store)
+    /// Store of a process that died while two deliveries of one form were due, reopened.
+    struct CrashedStore {
+        _folder: tempfile::TempDir,
+        store: Store,
+        suspects: SuspectDeliveries,
     }
 
-    #[test]
-    fn suspect_is_marked_only_while_body_is_built() {
-        let (_folder, store) = crashed();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let suspects = SuspectDeliveries::load(&store);
-        let [crm, sheet] = [0, 1].map(|index| store.suspect_deliveries()[index]);
-        let crashes = |job| store.read().unwrap().job(job).unwrap().unwrap().crashes;
+    impl CrashedStore {
+        /// Returns the store and its suspects.
+        fn open() -> (Self, [JobId; 2]) {
+            let bench = StoreBench::with_subscribers();
+            bench.accept_new("a");
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("crashed.redb");
+            std::fs::copy(bench.path(), &path).unwrap();
+            let store = open_store(path, &bench.clock, |_| {});
+            let crashed = Self {
+                _folder: folder,
+                suspects: SuspectDeliveries::load(&store),
+                store,
+            };
+            let jobs = crashed.store.suspect_deliveries();
+            (crashed, jobs.try_into().unwrap())
+        }
 
-        let marked = runtime.block_on(suspects.mark_while(&store, crm, async { crashes(crm) }));
-        assert_eq!(marked.unwrap(), Some(1));
-        assert_eq!(crashes(crm), 0);
-        let again = runtime.block_on(suspects.mark_while(&store, crm, async { crashes(crm) }));
-        assert_eq!(again.unwrap(), Some(0), "it is no suspect any more");
+        /// Runs `operation` as the preparation of `job`.
+        async fn mark_while<T>(&self, job: JobId, operation: impl Future<Output = T>) -> Option<T> {
+            let marked = self.suspects.mark_while(&self.store, job, operation).await;
+            marked.unwrap()
+        }
+
+        fn job(&self, id: JobId) -> Job {
+            self.store.read().unwrap().job(id).unwrap().unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn suspect_is_marked_only_while_body_is_built() {
+        let (crashed, [crm, sheet]) = CrashedStore::open();
+        let count_crashes = async || crashed.job(crm).crashes;
+        assert_eq!(crashed.mark_while(crm, count_crashes()).await, Some(1));
+        assert_eq!(crashed.job(crm).crashes, 0);
+        let again = crashed.mark_while(crm, count_crashes()).await;
+        assert_eq!(again, Some(0), "it is no suspect any more");
 
         for _ in 0..3 {
-            store
-                .execute_blocking(MarkSuspect { job_id: sheet })
-                .unwrap();
+            let mark = MarkSuspect { job_id: sheet };
+            crashed.store.execute_blocking(mark).unwrap();
         }
-        let dead = runtime
-            .block_on(suspects.mark_while(&store, sheet, async { panic!("it is made once more") }));
-        assert_eq!(dead.unwrap(), None::<()>);
-        assert_eq!(
-            store.read().unwrap().job(sheet).unwrap().unwrap().state,
-            JobState::Dead
-        );
+        let dead = crashed.mark_while(sheet, async { panic!("it is made once more") });
+        assert_eq!(dead.await, None::<()>);
+        assert_eq!(crashed.job(sheet).state, JobState::Dead);
     }
 
-    #[test]
-    fn group_with_suspect_is_sent_one_by_one() {
-        let (_folder, store) = crashed();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let suspects = SuspectDeliveries::load(&store);
-        let [crm, sheet] = [0, 1].map(|index| store.suspect_deliveries()[index]);
+    #[tokio::test]
+    async fn group_with_suspect_is_sent_one_by_one() {
+        let (crashed, [crm, sheet]) = CrashedStore::open();
         let later = JobId::new(999);
         let batch = [crm, sheet, later];
-        let crashes = |job| store.read().unwrap().job(job).unwrap().unwrap().crashes;
+        let batch_size = |jobs: &[JobId]| crashed.suspects.batch_size(jobs);
 
-        assert_eq!(suspects.batch_size(&batch), 1);
-        let marks =
-            runtime.block_on(suspects.mark_while(&store, crm, async { [crm, sheet].map(crashes) }));
-        assert_eq!(marks.unwrap(), Some([1, 0]));
-        assert_eq!(
-            suspects.batch_size(&batch),
-            1,
-            "another of it is a suspect still"
-        );
-        assert_eq!(suspects.batch_size(&[later, sheet]), 1);
-        runtime
-            .block_on(suspects.mark_while(&store, sheet, async {}))
-            .unwrap();
-        assert_eq!(
-            (suspects.batch_size(&batch), suspects.batch_size(&[])),
-            (3, 0)
-        );
+        assert_eq!(batch_size(&batch), 1);
+        let marks = async { [crm, sheet].map(|job| crashed.job(job).crashes) };
+        assert_eq!(crashed.mark_while(crm, marks).await, Some([1, 0]));
+        assert_eq!(batch_size(&batch), 1, "another of it is a suspect still");
+        assert_eq!(batch_size(&[later, sheet]), 1);
+        crashed.mark_while(sheet, async {}).await.unwrap();
+        assert_eq!((batch_size(&batch), batch_size(&[])), (3, 0));
     }
 }

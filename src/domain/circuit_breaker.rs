@@ -64,15 +64,19 @@ pub enum BreakerChange {
     Closed,
 }
 
+impl State {
+    const CLOSED: Self = Self::Closed {
+        consecutive_failures: 0,
+    };
+}
+
 impl CircuitBreaker {
     /// Creates a closed breaker.
     #[must_use]
     pub const fn new(policy: BreakerPolicy) -> Self {
         Self {
             policy,
-            state: State::Closed {
-                consecutive_failures: 0,
-            },
+            state: State::CLOSED,
             generation: 0,
         }
     }
@@ -104,15 +108,11 @@ impl CircuitBreaker {
         match self.state {
             _ if permit.0 != self.generation => None,
             State::Closed { .. } => {
-                self.state = State::Closed {
-                    consecutive_failures: 0,
-                };
+                self.state = State::CLOSED;
                 None
             }
             State::Open { .. } | State::Probing => {
-                self.transition_to(State::Closed {
-                    consecutive_failures: 0,
-                });
+                self.transition_to(State::CLOSED);
                 Some(BreakerChange::Closed)
             }
         }
@@ -126,11 +126,9 @@ impl CircuitBreaker {
         match self.state {
             _ if permit.0 != self.generation => None,
             State::Closed {
-                consecutive_failures: failures,
-            } if failures.saturating_add(1) < self.policy.failure_threshold => {
-                self.state = State::Closed {
-                    consecutive_failures: failures.saturating_add(1),
-                };
+                ref mut consecutive_failures,
+            } if consecutive_failures.saturating_add(1) < self.policy.failure_threshold => {
+                *consecutive_failures += 1;
                 None
             }
             State::Closed { .. } => {
@@ -175,13 +173,16 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
+    /// Makes a call at second 0 that fails.
+    fn fail(breaker: &mut CircuitBreaker) -> Option<BreakerChange> {
+        let permit = breaker.try_acquire(at(0)).unwrap();
+        breaker.record_failure(permit, at(0))
+    }
+
     /// Returns a breaker that opened at second 0.
     fn open_breaker() -> CircuitBreaker {
         let mut breaker = CircuitBreaker::new(POLICY);
-        let changes = [(); 3].map(|()| {
-            let permit = breaker.try_acquire(at(0)).unwrap();
-            breaker.record_failure(permit, at(0))
-        });
+        let changes = [(); 3].map(|()| fail(&mut breaker));
         assert_eq!(changes, [None, None, Some(Opened)]);
         breaker
     }
@@ -189,12 +190,9 @@ mod tests {
     #[test]
     fn consecutive_failures_open_breaker() {
         let mut breaker = CircuitBreaker::new(POLICY);
-        for round in 0..5 {
-            for _ in 0..2 {
-                let permit = breaker.try_acquire(at(round)).unwrap();
-                assert_eq!(breaker.record_failure(permit, at(round)), None);
-            }
-            let permit = breaker.try_acquire(at(round)).unwrap();
+        for _ in 0..5 {
+            assert_eq!([(); 2].map(|()| fail(&mut breaker)), [None; 2]);
+            let permit = breaker.try_acquire(at(0)).unwrap();
             assert_eq!(breaker.record_success(permit), None);
         }
     }
@@ -231,8 +229,7 @@ mod tests {
         let mut breaker = CircuitBreaker::new(POLICY);
         let [late, cancelled, other] = [(); 3].map(|()| breaker.try_acquire(at(0)).unwrap());
         for _ in 0..3 {
-            let permit = breaker.try_acquire(at(0)).unwrap();
-            breaker.record_failure(permit, at(0));
+            fail(&mut breaker);
         }
         assert_eq!(breaker.record_success(late), None);
         // The result of an older call does not close the breaker.

@@ -46,17 +46,8 @@ impl CustomerChange {
 
     /// Returns the names that no longer belong to the customer.
     pub fn replaced_names(&self) -> impl Iterator<Item = &str> {
-        let is_current = |name: &&str| {
-            [&self.new.id, &self.new.phone]
-                .into_iter()
-                .flatten()
-                .any(|new| **new == **name)
-        };
-        let names = [&self.old.id, &self.old.phone]
-            .into_iter()
-            .flatten()
-            .map(AsRef::as_ref);
-        names.filter(move |name| !is_current(name))
+        let is_current = |name: &str| self.new.names().any(|new| new == name);
+        self.old.names().filter(move |name| !is_current(name))
     }
 
     /// Returns the names of the customer after the change.
@@ -83,13 +74,10 @@ pub fn resolve_current<E>(
     let (mut current, mut from) = (customer, sent_at);
     for _ in 0..CHANGES_MAX {
         let mut next: Option<(Timestamp, Customer)> = None;
-        for name in [&current.id, &current.phone].into_iter().flatten() {
+        for name in current.names() {
             let found = find_change(name, from)?;
-            next = match (next, found) {
-                (Some(one), Some(other)) if other.0 < one.0 => Some(other),
-                (None, found) => found,
-                (next, _) => next,
-            };
+            // Of changes at the same time, the first one counts.
+            next = next.into_iter().chain(found).min_by_key(|(at, _)| *at);
         }
         let Some((at, to)) = next else { break };
         // Changes at the same time are followed only once.
@@ -110,11 +98,7 @@ mod tests {
     use super::*;
 
     fn customer(id: &str, phone: &str) -> Customer {
-        let text = |text: &str| Some(text).filter(|text| !text.is_empty()).map(Box::from);
-        Customer {
-            id: text(id),
-            phone: text(phone),
-        }
+        Customer::new(Some(id), Some(phone))
     }
 
     #[test]
@@ -167,20 +151,19 @@ mod tests {
             };
             resolve_current(known, at(sent), find).unwrap()
         };
-        for (known, sent_at, expected, why) in [
-            (
-                ("", "1"),
-                10,
-                ("DE.3", "1"),
-                "three changes, the number is theirs again",
-            ),
-            (("DE.1", "2"), 11, ("DE.3", "1"), ""),
-            (("", "1"), 11, ("", "9"), "the other person"),
-            (("", "1"), 40, ("", "1"), "sent since"),
-            (("DE.7", "7"), 0, ("DE.7", "7"), ""),
+        for (known, sent_at, expected) in [
+            // After three changes, the number is the customer's again.
+            (("", "1"), 10, ("DE.3", "1")),
+            (("DE.1", "2"), 11, ("DE.3", "1")),
+            // The other person.
+            (("", "1"), 11, ("", "9")),
+            // Sent after all changes.
+            (("", "1"), 40, ("", "1")),
+            (("DE.7", "7"), 0, ("DE.7", "7")),
         ] {
             let current = current_customer(customer(known.0, known.1), sent_at);
-            assert_eq!(current, customer(expected.0, expected.1), "{known:?} {why}");
+            let expected = customer(expected.0, expected.1);
+            assert_eq!(current, expected, "{known:?} {sent_at}");
         }
     }
 }

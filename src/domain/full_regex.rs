@@ -32,13 +32,11 @@ impl FullRegex {
         let regex = compiled.map_err(|error| match error {
             regex::Error::CompiledTooBig(_) => "is too complex".to_owned(),
             // The last line describes the mistake. The lines before show its position.
-            error => error
-                .to_string()
-                .lines()
-                .last()
-                .unwrap_or_default()
-                .trim_start_matches("error: ")
-                .to_owned(),
+            error => {
+                let text = error.to_string();
+                let mistake = text.lines().last().unwrap_or_default();
+                mistake.trim_start_matches("error: ").to_owned()
+            }
         })?;
         Ok(Self {
             source: source.to_owned(),
@@ -62,11 +60,9 @@ impl FullRegex {
     #[must_use]
     pub fn captures<'t>(&self, text: &'t str) -> Option<Vec<(&str, &'t str)>> {
         let found = self.regex.captures(text)?;
-        Some(
-            self.capture_names()
-                .filter_map(|name| Some((name, found.name(name)?.as_str())))
-                .collect(),
-        )
+        let names = self.capture_names();
+        let groups = names.filter_map(|name| Some((name, found.name(name)?.as_str())));
+        Some(groups.collect())
     }
 
     /// Returns `true` if the expression matches the whole text.
@@ -90,23 +86,16 @@ mod tests {
     fn regex_matches_whole_text_only() {
         let pattern = FullRegex::new("[A-Z]{2}-[0-9]+|none").unwrap();
         assert!(pattern.is_match("AB-1") && pattern.is_match("none"));
-        assert!(
-            !pattern.is_match("xAB-1")
-                && !pattern.is_match("AB-1 none")
-                && !pattern.is_match("AB-1\n")
-        );
+        for text in ["xAB-1", "AB-1 none", "AB-1\n"] {
+            assert!(!pattern.is_match(text), "{text:?}");
+        }
     }
 
     #[test]
     fn invalid_regex_error_is_one_line() {
-        assert_eq!(
-            FullRegex::new("[a").unwrap_err(),
-            "unclosed character class"
-        );
-        assert_eq!(
-            FullRegex::new("(?:a{1000}){1000}").unwrap_err(),
-            "is too complex"
-        );
+        let error = |source| FullRegex::new(source).unwrap_err();
+        assert_eq!(error("[a"), "unclosed character class");
+        assert_eq!(error("(?:a{1000}){1000}"), "is too complex");
         // The expression can't close the group around it.
         assert!(FullRegex::new("a)|(b").is_err());
     }

@@ -105,15 +105,10 @@ macro_rules! name {
 /// Validates a name that people type: 1 to 64 letters, digits, `-`, `_` and `.`. Such a name needs
 /// no quoting in a shell or URL.
 fn validate_typed_name(text: &str) -> Result<(), &'static str> {
+    let is_allowed = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
     match text.chars().count() {
         0 => Err("is empty"),
-        1..=64
-            if text
-                .chars()
-                .all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.')) =>
-        {
-            Ok(())
-        }
+        1..=64 if text.chars().all(is_allowed) => Ok(()),
         1..=64 => Err("may have letters, digits, '-', '_' and '.' only"),
         _ => Err("is longer than 64 characters"),
     }

@@ -20,19 +20,17 @@ pub fn is_public(address: IpAddr) -> bool {
 /// Returns the IP address in the host part of a URL. Returns `None` if the host is a name.
 #[must_use]
 pub fn literal_ip(host: &str) -> Option<IpAddr> {
-    host.strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host)
-        .parse()
-        .ok()
+    let inner = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    inner.unwrap_or(host).parse().ok()
 }
 
 /// Returns `true` if the host of a URL is always this machine: a loopback address or `localhost`.
 #[must_use]
 pub fn is_loopback_host(host: &str) -> bool {
-    literal_ip(host).map_or(host.eq_ignore_ascii_case("localhost"), |address| {
-        address.is_loopback()
-    })
+    let is_localhost = host.eq_ignore_ascii_case("localhost");
+    literal_ip(host).map_or(is_localhost, |address| address.is_loopback())
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
@@ -85,64 +83,20 @@ mod tests {
     #[test]
     fn special_purpose_address_is_not_public() {
         let public = |text: &str| is_public(text.parse().unwrap());
-        for text in [
-            "1.1.1.1",
-            "8.8.8.8",
-            "172.15.0.1",
-            "172.32.0.1",
-            "100.63.255.255",
-            "100.128.0.1",
-            "169.253.1.1",
-            "192.0.1.1",
-            "198.17.0.1",
-            "223.255.255.255",
-            "2606:4700::1111",
-            "2a00::1",
-            "::ffff:8.8.8.8",
-            "64:ff9b::808:808",
-            "2002:808:808::1",
-            "2001:200::1",
-        ] {
+        let addresses = "
+            1.1.1.1 8.8.8.8 172.15.0.1 172.32.0.1 100.63.255.255 100.128.0.1 169.253.1.1
+            192.0.1.1 198.17.0.1 223.255.255.255 2606:4700::1111 2a00::1 ::ffff:8.8.8.8
+            64:ff9b::808:808 2002:808:808::1 2001:200::1";
+        for text in addresses.split_whitespace() {
             assert!(public(text), "{text}");
         }
-        for text in [
-            "0.0.0.0",
-            "127.0.0.1",
-            "127.255.255.255",
-            "10.0.0.1",
-            "172.16.0.1",
-            "172.31.255.255",
-            "192.168.1.1",
-            "169.254.169.254",
-            "100.64.0.1",
-            "192.0.0.8",
-            "192.0.2.1",
-            "198.18.0.1",
-            "198.51.100.1",
-            "203.0.113.1",
-            "192.88.99.1",
-            "224.0.0.1",
-            "240.0.0.1",
-            "255.255.255.255",
-            "::",
-            "::1",
-            "fe80::1",
-            "fc00::1",
-            "fd12::1",
-            "fec0::1",
-            "ff02::1",
-            "2001:db8::1",
-            "2001::1",
-            "3fff::1",
-            "100::1",
-            "::ffff:127.0.0.1",
-            "::ffff:10.1.2.3",
-            "::7f00:1",
-            "64:ff9b::7f00:1",
-            "64:ff9b:1::1",
-            "2002:a00:1::1",
-            "5f00::1",
-        ] {
+        let addresses = "
+            0.0.0.0 127.0.0.1 127.255.255.255 10.0.0.1 172.16.0.1 172.31.255.255 192.168.1.1
+            169.254.169.254 100.64.0.1 192.0.0.8 192.0.2.1 198.18.0.1 198.51.100.1 203.0.113.1
+            192.88.99.1 224.0.0.1 240.0.0.1 255.255.255.255 :: ::1 fe80::1 fc00::1 fd12::1
+            fec0::1 ff02::1 2001:db8::1 2001::1 3fff::1 100::1 ::ffff:127.0.0.1 ::ffff:10.1.2.3
+            ::7f00:1 64:ff9b::7f00:1 64:ff9b:1::1 2002:a00:1::1 5f00::1";
+        for text in addresses.split_whitespace() {
             assert!(!public(text), "{text}");
         }
     }

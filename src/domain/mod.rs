@@ -5,6 +5,8 @@
 //! randomness as a number, stored data as values. The caller reads before the call and writes after
 //! the call.
 
+#[macro_use]
+mod named_enum;
 pub mod backup;
 pub mod booking;
 pub mod circuit_breaker;

@@ -78,14 +78,11 @@ impl RateLimiter {
             RateLimit::Configured(_) | RateLimit::Adaptive { .. } => self.due,
         };
         let by_rate = due.saturating_sub(now).saturating_sub(EARLY_TOLERANCE);
-        let by_quota = quota.map_or(Duration::ZERO, |quota| {
-            if quota.remaining == 0 {
-                quota.expires_at.saturating_sub(now)
-            } else {
-                quota.next_at.saturating_sub(now)
-            }
+        let allowed_at = quota.map_or(Duration::ZERO, |quota| match quota.remaining {
+            0 => quota.expires_at,
+            _ => quota.next_at,
         });
-        by_rate.max(by_quota)
+        by_rate.max(allowed_at.saturating_sub(now))
     }
 
     /// Records a delivery that has waited as long as [`RateLimiter::wait_time`] requires.
@@ -94,8 +91,8 @@ impl RateLimiter {
         let after = |due: Duration, rate: Rate| due.max(now).saturating_add(rate.interval());
         match limit {
             RateLimit::Unlimited => {}
-            RateLimit::Adaptive { initial: guess, .. } if self.quota.is_none() => {
-                self.initial_due = after(self.initial_due, guess);
+            RateLimit::Adaptive { initial, .. } if self.quota.is_none() => {
+                self.initial_due = after(self.initial_due, initial);
             }
             RateLimit::Configured(rate) | RateLimit::Adaptive { max: rate, .. } => {
                 self.due = after(self.due, rate);
@@ -184,10 +181,11 @@ mod tests {
         }
     }
 
-    fn quota(left: u32, seconds: u64) -> RemoteQuota {
+    fn quota(remaining: u32, seconds: u64) -> RemoteQuota {
+        let resets_in = Millis::from_secs(seconds);
         RemoteQuota {
-            remaining: left,
-            resets_in: Millis::from_secs(seconds),
+            remaining,
+            resets_in,
         }
     }
 

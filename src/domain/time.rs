@@ -119,6 +119,13 @@ impl Millis {
         Self(s.saturating_mul(1000))
     }
 
+    /// Converts the standard library's duration. Fractions of a millisecond are dropped, and
+    /// [`Self::MAX`] stands for a longer duration.
+    #[must_use]
+    pub fn from_duration(duration: std::time::Duration) -> Self {
+        u64::try_from(duration.as_millis()).map_or(Self::MAX, Self)
+    }
+
     /// Returns the number of milliseconds.
     #[must_use]
     pub const fn get(self) -> u64 {

@@ -75,18 +75,13 @@ impl SessionMonitor {
         let session_state =
             known.unwrap_or_else(|| SessionState::unprobed(kind, context.clock.now()));
         let session = Session::new(credentials.session_settings(), session_state, elapsed);
-        let MonitorChannels {
-            updates,
-            restart_requests,
-        } = channels;
-        let handled = WebhookUpdates::default();
         Self {
             name,
             credentials_rx,
             credentials,
-            updates,
-            restart_requests,
-            handled,
+            updates: channels.updates,
+            restart_requests: channels.restart_requests,
+            handled: WebhookUpdates::default(),
             context,
             registry,
             session,
@@ -249,24 +244,17 @@ impl SessionMonitor {
     async fn commit_effects(&mut self, effects: SessionEffects) {
         self.log_effects(&effects);
         let session_state = self.session.state().clone();
-        self.set_up_gauge(if session_state.health == SessionHealth::Up {
-            1.0
-        } else {
-            0.0
-        });
+        self.set_up_gauge(f64::from(session_state.health == SessionHealth::Up));
         let is_new =
             effects.state_changed || !effects.history.is_empty() || effects.alert.is_some();
         let mut record = match self.uncommitted.take() {
             Some(pending) => pending,
-            None if is_new => {
-                let gateway = self.name.clone();
-                RecordSessionState {
-                    gateway,
-                    state: session_state.clone(),
-                    history: Vec::new(),
-                    alerts: Vec::new(),
-                }
-            }
+            None if is_new => RecordSessionState {
+                gateway: self.name.clone(),
+                state: session_state.clone(),
+                history: Vec::new(),
+                alerts: Vec::new(),
+            },
             None => return,
         };
         record.state = session_state;

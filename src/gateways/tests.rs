@@ -48,10 +48,7 @@ fn waha() -> (SocketAddr, Receiver<String>, Sender<()>) {
                     }
                     let body = r#"{"status":"WORKING"}"#;
                     let head = format!("HTTP/1.1 200 So\r\ncontent-length: {}\r\n\r\n", body.len());
-                    if (&socket)
-                        .write_all(format!("{head}{body}").as_bytes())
-                        .is_err()
-                    {
+                    if write!(&socket, "{head}{body}").is_err() {
                         return;
                     }
                 }
@@ -70,55 +67,50 @@ fn credentials_for(address: SocketAddr, names: &[&str]) -> GatewayCredentialsByN
         )
     };
     let text: String = names.iter().map(table).collect();
-    let gateways = Config::parse("config.toml".as_ref(), &text)
-        .unwrap()
-        .gateways
-        .into_iter();
-    let to_credentials = |settings| GatewayCredentials {
-        settings,
-        key: HeaderValue::from_static("k"),
-        token: None,
-        webhook_secret: Secret::new("x".to_owned()),
-    };
-    gateways
-        .map(|(name, gateway)| (name, Arc::new(to_credentials(gateway.settings))))
-        .collect()
+    let config = Config::parse("config.toml".as_ref(), &text).unwrap();
+    let gateways = config.gateways.into_iter().map(|(name, gateway)| {
+        let credentials = GatewayCredentials {
+            settings: gateway.settings,
+            key: HeaderValue::from_static("k"),
+            token: None,
+            webhook_secret: Secret::new("x".to_owned()),
+        };
+        (name, Arc::new(credentials))
+    });
+    gateways.collect()
 }
 
-fn start(
-    runtime: &Runtime,
-    harness: &StoreBench,
-    credentials_by_name: &GatewayCredentialsByName,
-) -> GatewayMonitors {
-    let clock: Arc<dyn Clock> = harness.clock.clone();
-    let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(1));
-    let clients = HttpClients::load().unwrap();
-    GatewayMonitors::start(
-        runtime.handle().clone(),
-        credentials_by_name,
-        GatewayRegistry::default(),
-        clients,
-        &harness.store,
-        &clock,
-        &entropy,
-    )
-}
-
-fn runtime() -> Runtime {
-    Builder::new_multi_thread()
+/// Starts the monitor of `shop`, and waits until its first probe has arrived at the gateway.
+fn start_with_pending_probe(
+    address: SocketAddr,
+    arrived_rx: &Receiver<String>,
+) -> (StoreBench, Runtime, GatewayMonitors) {
+    let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .unwrap()
+        .unwrap();
+    let bench = StoreBench::new();
+    let clock: Arc<dyn Clock> = bench.clock.clone();
+    let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(1));
+    let gateways = GatewayMonitors::start(
+        runtime.handle().clone(),
+        &credentials_for(address, &["shop"]),
+        GatewayRegistry::default(),
+        HttpClients::load().unwrap(),
+        &bench.store,
+        &clock,
+        &entropy,
+    );
+    assert_eq!(arrived_rx.recv_timeout(TIME_LIMIT).unwrap(), "shop");
+    (bench, runtime, gateways)
 }
 
 #[test]
 fn readded_gateway_has_one_monitor_at_a_time() {
     let (address, arrived_rx, respond_tx) = waha();
-    let (runtime, harness) = (runtime(), StoreBench::new());
-    let gateways = start(&runtime, &harness, &credentials_for(address, &["shop"]));
+    let (_bench, runtime, gateways) = start_with_pending_probe(address, &arrived_rx);
     let next = || arrived_rx.recv_timeout(TIME_LIMIT).unwrap();
-    assert_eq!(next(), "shop");
 
     gateways.reconcile(&GatewayCredentialsByName::new());
     gateways.reconcile(&credentials_for(address, &["shop", "zeta"]));
@@ -136,9 +128,7 @@ fn readded_gateway_has_one_monitor_at_a_time() {
 #[test]
 fn unwanted_monitor_sends_no_probe() {
     let (address, arrived_rx, respond_tx) = waha();
-    let (runtime, harness) = (runtime(), StoreBench::new());
-    let gateways = start(&runtime, &harness, &credentials_for(address, &["shop"]));
-    assert_eq!(arrived_rx.recv_timeout(TIME_LIMIT).unwrap(), "shop");
+    let (_bench, runtime, gateways) = start_with_pending_probe(address, &arrived_rx);
     for names in [&[][..], &["shop"], &[]] {
         gateways.reconcile(&credentials_for(address, names));
     }
@@ -150,17 +140,12 @@ fn unwanted_monitor_sends_no_probe() {
 #[test]
 fn reconcile_after_stop_starts_no_monitor() {
     let (address, arrived_rx, respond_tx) = waha();
-    let (runtime, harness) = (runtime(), StoreBench::new());
-    let gateways = start(&runtime, &harness, &credentials_for(address, &["shop"]));
-    assert_eq!(arrived_rx.recv_timeout(TIME_LIMIT).unwrap(), "shop");
+    let (_bench, runtime, gateways) = start_with_pending_probe(address, &arrived_rx);
     runtime.block_on(gateways.stop(Duration::ZERO));
     gateways.reconcile(&credentials_for(address, &["other"]));
+    let probes = gateways.registry.last_probes();
     assert!(
-        !gateways
-            .registry
-            .last_probes()
-            .keys()
-            .any(|name| name.as_str() == "other"),
+        !probes.keys().any(|name| name.as_str() == "other"),
         "nobody would wait for its answers"
     );
     drop(respond_tx);

@@ -33,7 +33,7 @@ impl RequestContext<'_> {
         if let Some(header) = header {
             let clock = &self.app.clock;
             let started = clock.elapsed();
-            let verifier = &self.app.credentials.signature_verifier;
+            let verifier = &self.app.config.credentials.signature_verifier;
             let result = verifier.verify(header, &bytes);
             self.log.verify_time = Some(clock.elapsed().saturating_sub(started));
             self.log.record_signature(result.is_ok());
@@ -48,15 +48,13 @@ impl RequestContext<'_> {
         request: Request<Incoming>,
         webhook: &GatewayWebhook,
     ) -> Result<Bytes, HttpError> {
-        let limit = self.app.limits.max_webhook_body;
+        let limit = self.app.config.limits.max_webhook_body;
         check_head(&request, limit)?;
         let (head, body) = request.into_parts();
-        let proof = match webhook.proof_header() {
-            Some(name) => {
-                Some(single_header(&head.headers, name).ok_or(WebhookAuthError::Missing(name))?)
-            }
-            None => None,
-        };
+        let proof = webhook
+            .proof_header()
+            .map(|name| single_header(&head.headers, name).ok_or(WebhookAuthError::Missing(name)));
+        let proof = proof.transpose()?;
         let bytes = self.read_body(body, limit).await?;
         webhook.authenticate(proof, &bytes)?;
         Ok(bytes)
@@ -68,7 +66,7 @@ impl RequestContext<'_> {
         } else {
             BodyKind::Webhook
         };
-        let budget = &self.app.body_budget;
+        let budget = &self.app.config.body_budget;
         let (bytes, permit) = body::read_body(body, limit, budget, kind, self.deadline).await?;
         self.log.body_bytes = Some(bytes.len());
         self.log.body_permit = Some(Arc::new(permit));
@@ -106,15 +104,9 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), HttpError> {
             "Content-Encoding is not supported: send the body uncompressed",
         ));
     }
-    let media_type = headers
-        .get(CONTENT_TYPE)
-        .map(HeaderValue::as_bytes)
-        .unwrap_or_default();
-    let media_type = media_type
-        .split(|byte| *byte == b';')
-        .next()
-        .unwrap_or_default()
-        .trim_ascii();
+    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let mut parts = content_type.unwrap_or_default().split(|byte| *byte == b';');
+    let media_type = parts.next().unwrap_or_default().trim_ascii();
     if media_type.eq_ignore_ascii_case(b"application/json") {
         Ok(())
     } else {

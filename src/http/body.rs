@@ -89,7 +89,7 @@ pub(super) struct BudgetPermit {
 
 impl BodyBudget {
     /// Creates a budget of `bytes` for all bodies. Webhooks may use three quarters of the budget.
-    /// One whole webhook of `max_webhook_body` bytes always fits.
+    /// A whole webhook of `max_webhook_body` bytes always fits.
     pub(super) fn new(bytes: u64, max_webhook_body: u64) -> Self {
         let total = to_permits(bytes);
         let budget = Self {
@@ -220,14 +220,11 @@ pub(super) async fn read_body(
             buffer.extend_from_slice(&chunk);
         }
     }
-    Ok((
-        if buffer.is_empty() {
-            first
-        } else {
-            buffer.freeze()
-        },
-        permit,
-    ))
+    if buffer.is_empty() {
+        Ok((first, permit))
+    } else {
+        Ok((buffer.freeze(), permit))
+    }
 }
 
 #[cfg(test)]
@@ -286,20 +283,12 @@ mod tests {
         assert_eq!(form.reserve(1), Err(BodyError::BudgetExceeded));
         drop(webhook);
         form.reserve(75).unwrap();
+        // A webhook needs a place in both parts. A failed reservation takes nothing.
         let mut webhook = budget.permit(BodyKind::Webhook).unwrap();
-        assert_eq!(
-            webhook.reserve(1),
-            Err(BodyError::BudgetExceeded),
-            "a webhook takes from both"
-        );
+        assert_eq!(webhook.reserve(1), Err(BodyError::BudgetExceeded));
         drop(form);
-        let available = [&budget.available, &budget.available_for_webhooks]
-            .map(|available| available.available_permits());
-        assert_eq!(
-            available,
-            [100, 75],
-            "what could not be taken whole is not taken at all"
-        );
+        let parts = [&budget.available, &budget.available_for_webhooks];
+        assert_eq!(parts.map(|part| part.available_permits()), [100, 75]);
         let budget = budget.with_max_webhook_body(90);
         let mut webhook = budget.permit(BodyKind::Webhook).unwrap();
         assert!(webhook.reserve(90).is_ok(), "one whole webhook always fits");

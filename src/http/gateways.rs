@@ -18,7 +18,7 @@ pub(super) async fn handle_post(
     request: Request<Incoming>,
 ) -> Result<HttpResponse, HttpError> {
     let bytes = context.read_gateway_body(request, webhook).await?;
-    let events = webhook.parse(&context.app.catalog, &bytes)?;
+    let events = webhook.parse(&context.app.config.catalog, &bytes)?;
     let (gateway, registry) = (webhook.name(), &context.app.gateway_registry);
     context.log.outcome = if events.is_other_session {
         "other_session"
@@ -36,18 +36,15 @@ pub(super) async fn handle_post(
         };
         let ingested = context.execute(ingest).await?;
         registry.report_activity(gateway);
-        let new_forms = ingested.outcomes.iter().filter(|form| is_new(form)).count();
+        let outcomes = ingested.outcomes.iter();
+        let new_forms = outcomes.filter(|form| matches!(form, AcceptOutcome::New { .. }));
         count_messages(gateway.as_str(), "message", ingested.new_messages);
-        count_messages(gateway.as_str(), "form", new_forms);
+        count_messages(gateway.as_str(), "form", new_forms.count());
         for accepted in &ingested.outcomes {
             record_accepted(accepted, &mut context.log);
         }
     }
     Ok(response::json(response::RECEIVED))
-}
-
-const fn is_new(accepted: &AcceptOutcome) -> bool {
-    matches!(accepted, AcceptOutcome::New { .. })
 }
 
 fn count_messages(gateway: &str, kind: &'static str, count: usize) {

@@ -64,10 +64,9 @@ impl BoundSocket {
     /// # Errors
     /// Returns the error of bind(2).
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = if address.is_ipv4() {
-            TcpSocket::new_v4()?
-        } else {
-            TcpSocket::new_v6()?
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
         };
         // Connections of an earlier server may still be closing.
         socket.set_reuseaddr(true)?;
@@ -175,10 +174,10 @@ impl HttpServer {
         stop: impl Future<Output = ()>,
         grace: Duration,
     ) {
-        let limits = ConnectionLimits::new(&app.limits, grace);
+        let limits = ConnectionLimits::new(&app.config.limits, grace);
         let app = Arc::new(app);
         let handler = move |phase: Arc<ConnectionPhase>, request| {
-            let app = app.with_config(&config.load());
+            let app = app.with_config(config.load());
             async move { router::handle(&app, &phase, request).await }
         };
         self.serve_with(handler, limits, stop).await;
@@ -248,10 +247,8 @@ impl HttpServer {
         }
         drop(self.listener);
         drain.cancel();
-        if timeout(limits.grace_period, permits.acquire_many(all))
-            .await
-            .is_err()
-        {
+        let closed = timeout(limits.grace_period, permits.acquire_many(all)).await;
+        if closed.is_err() {
             tracing::warn!("connections were still open at the end of the drain and are closed");
         }
     }
@@ -269,12 +266,8 @@ async fn serve_connection<F>(
     // Responses are small and complete. Nagle's algorithm would only delay them.
     let _ = stream.set_nodelay(true);
     let phase = Arc::new(ConnectionPhase::default());
-    let timed_stream = TimeoutStream::new(
-        stream,
-        Arc::clone(&phase),
-        limits.idle_timeout,
-        limits.head_timeout,
-    );
+    let (idle, head) = (limits.idle_timeout, limits.head_timeout);
+    let timed_stream = TimeoutStream::new(stream, Arc::clone(&phase), idle, head);
     let service = service_fn(|request| {
         phase.start_request();
         let response = handler(Arc::clone(&phase), request);
@@ -315,12 +308,8 @@ async fn serve_connection<F>(
     };
     if let Err(error) = result {
         tracing::debug!(error = %error, "a connection ended with an error");
-        connection
-            .into_parts()
-            .io
-            .into_inner()
-            .send_error(&error)
-            .await;
+        let stream = connection.into_parts().io.into_inner();
+        stream.send_error(&error).await;
     }
 }
 

@@ -12,7 +12,7 @@ use super::state::AppState;
 use crate::clock::timer_now;
 use crate::store::{StoreError, Timing, Transaction};
 
-/// One request in its handler.
+/// Request in its handler.
 pub(super) struct RequestContext<'a> {
     pub(super) app: &'a AppState,
     /// Time at which the response must be ready.
@@ -25,7 +25,7 @@ impl<'a> RequestContext<'a> {
     pub(super) fn new(app: &'a AppState, log: RequestLog<'a>) -> Self {
         Self {
             app,
-            deadline: timer_now() + app.limits.request_timeout.to_duration(),
+            deadline: timer_now() + app.config.limits.request_timeout.to_duration(),
             log,
         }
     }

@@ -198,28 +198,19 @@ impl<'a> RequestLog<'a> {
             refusal.is_operator_actionable() && self.metrics.may_warn(now, self.outcome);
         let mut refusals = self.metrics.health_monitor.lock_refusals();
         refusals.record_refusal(self.outcome);
-        if refusal.is_server_unavailable()
-            && matches!(
-                self.route,
-                RouteKind::Flow | RouteKind::Webhook | RouteKind::Gateway
-            )
-        {
+        let accepts_items = !matches!(self.route, RouteKind::Health | RouteKind::Unknown);
+        if refusal.is_server_unavailable() && accepts_items {
             refusals.record_capacity_refusal(now, self.outcome);
         }
     }
 
     /// Records the result of the check of a well-formed signature.
     pub(super) fn record_signature(&self, fits: bool) {
-        let is_suspicious = self
-            .metrics
-            .health_monitor
-            .lock_refusals()
-            .record_signature_check(fits);
-        if is_suspicious
-            && self
-                .metrics
-                .may_warn(self.clock.elapsed(), "signatures in a row")
-        {
+        let (metrics, now) = (self.metrics, self.clock.elapsed());
+        let mut refusals = metrics.health_monitor.lock_refusals();
+        let is_suspicious = refusals.record_signature_check(fits);
+        drop(refusals);
+        if is_suspicious && metrics.may_warn(now, "signatures in a row") {
             tracing::warn!(
                 "the last {SIGNATURE_FAILURES_MIN} signed requests were all refused: \
                  {APP_SECRET_WARNING}"
@@ -277,20 +268,16 @@ impl Drop for RequestLog<'_> {
     fn drop(&mut self) {
         let now = self.clock.elapsed();
         let total = now.saturating_sub(self.started_at);
+        let monitor = &self.metrics.health_monitor;
         match &self.attribution {
             Attribution::None => {}
             Attribution::Unverified(flow) => {
-                self.metrics
-                    .health_monitor
-                    .record_unverified(&flow.name, now, self.outcome);
+                monitor.record_unverified(&flow.name, now, self.outcome);
             }
             Attribution::Meta(flow) => {
-                let duration = Millis::new(u64::try_from(total.as_millis()).unwrap_or(u64::MAX));
-                self.metrics.health_monitor.record_request(
-                    &flow.name,
-                    now,
-                    RequestSample::new(self.status, self.outcome, duration),
-                );
+                let duration = Millis::from_duration(total);
+                let sample = RequestSample::new(self.status, self.outcome, duration);
+                monitor.record_request(&flow.name, now, sample);
             }
         }
         self.metrics.count_request(self.route, self.outcome);

@@ -1,4 +1,5 @@
-//! Builds responses. Only this file chooses the status and the body for an outcome or an error.
+//! Builds responses. Only this file names statuses, and chooses those of errors. An encrypted
+//! response has the status of its caller: 200 or [`token_invalid_status`].
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -53,7 +54,7 @@ pub(super) enum HttpError {
     EncryptedSignature,
     #[error("the request can't be decrypted")]
     DecryptionFailed,
-    #[error("the same request is in flight: try again in a moment")]
+    #[error("the same encrypted request is still being answered: try again in a moment")]
     DuplicateInFlight,
     #[error(transparent)]
     DecryptQueueFull(#[from] DecryptQueueFull),
@@ -149,9 +150,8 @@ impl HttpError {
             response.headers_mut().insert(RETRY_AFTER, seconds);
         }
         if let Self::MethodNotAllowed(allow) = self {
-            response
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static(allow));
+            let allow = HeaderValue::from_static(allow);
+            response.headers_mut().insert(ALLOW, allow);
         }
         response
     }
@@ -256,8 +256,7 @@ pub(super) fn metrics(body: String) -> HttpResponse {
 fn with_type(status: StatusCode, media_type: &'static str, body: Bytes) -> HttpResponse {
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    let media_type = HeaderValue::from_static(media_type);
+    response.headers_mut().insert(CONTENT_TYPE, media_type);
     response
 }

@@ -40,30 +40,26 @@ pub struct InboundCredentials {
 
 /// Part of the active config that requests depend on.
 pub struct HttpConfig {
-    catalog: Arc<Catalog>,
-    credentials: Arc<InboundCredentials>,
-    limits: LimitSettings,
-    body_budget: BodyBudget,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) credentials: InboundCredentials,
+    pub(super) limits: LimitSettings,
+    pub(super) body_budget: BodyBudget,
     /// Flows by path.
-    routes: Arc<HashMap<String, FlowRoute>>,
+    routes: HashMap<String, FlowRoute>,
 }
 
 /// State of a request: the config that is active when the request begins, and everything that all
 /// requests share.
+#[derive(Clone)]
 pub struct AppState {
-    pub(super) catalog: Arc<Catalog>,
-    pub(super) credentials: Arc<InboundCredentials>,
-    pub(super) limits: LimitSettings,
+    pub(super) config: Arc<HttpConfig>,
     pub(super) store: Store,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) decrypt_pool: Arc<DecryptPool>,
     pub(super) request_locks: Arc<KeyedLock>,
     /// Registry through which gateway webhooks reach the session monitors.
     pub(super) gateway_registry: GatewayRegistry,
-    pub(super) body_budget: BodyBudget,
     pub(super) metrics: Arc<RequestMetrics>,
-    /// Flows by path.
-    routes: Arc<HashMap<String, FlowRoute>>,
 }
 
 /// Flow with its keys, its upstream and its warnings.
@@ -96,10 +92,10 @@ impl HttpConfig {
             },
         );
         Self {
-            routes: Arc::new(flow_routes(&catalog, &credentials, previous)),
+            routes: flow_routes(&catalog, &credentials, previous),
             body_budget,
             catalog,
-            credentials: Arc::new(credentials),
+            credentials,
             limits,
         }
     }
@@ -127,53 +123,40 @@ impl AppState {
     /// # Errors
     /// Returns the system's error if a decryption thread can't be started.
     pub fn new(
-        config: &HttpConfig,
+        config: Arc<HttpConfig>,
         store: Store,
         clock: Arc<dyn Clock>,
         health_monitor: HealthMonitor,
         gateway_registry: GatewayRegistry,
     ) -> io::Result<Self> {
         Ok(Self {
-            catalog: Arc::clone(&config.catalog),
-            credentials: Arc::clone(&config.credentials),
-            limits: config.limits.clone(),
+            config,
             store,
             clock,
             decrypt_pool: Arc::new(DecryptPool::start()?),
             request_locks: Arc::default(),
             gateway_registry,
-            body_budget: config.body_budget.clone(),
             metrics: Arc::new(RequestMetrics::new(health_monitor)),
-            routes: Arc::clone(&config.routes),
         })
     }
 
     /// Returns the state for a request under `config`.
-    pub(super) fn with_config(&self, config: &HttpConfig) -> Self {
+    pub(super) fn with_config(&self, config: Arc<HttpConfig>) -> Self {
         Self {
-            catalog: Arc::clone(&config.catalog),
-            credentials: Arc::clone(&config.credentials),
-            limits: config.limits.clone(),
-            store: self.store.clone(),
-            clock: Arc::clone(&self.clock),
-            decrypt_pool: Arc::clone(&self.decrypt_pool),
-            request_locks: Arc::clone(&self.request_locks),
-            gateway_registry: self.gateway_registry.clone(),
-            body_budget: config.body_budget.clone(),
-            metrics: Arc::clone(&self.metrics),
-            routes: Arc::clone(&config.routes),
+            config,
+            ..self.clone()
         }
     }
 
     /// Returns the flow that has this path.
     pub(super) fn flow_route(&self, path: &str) -> Option<&FlowRoute> {
-        self.routes.get(path)
+        self.config.routes.get(path)
     }
 
     /// Returns the webhook of a gateway.
     pub(super) fn gateway_webhook(&self, name: &str) -> Option<&GatewayWebhook> {
         let name = GatewayName::new(name).ok()?;
-        self.credentials.gateway_webhooks.get(&name)
+        self.config.credentials.gateway_webhooks.get(&name)
     }
 }
 

@@ -120,16 +120,11 @@ mod tests {
             plain,
         ] {
             assert_eq!(content(&text).as_deref(), Some(&b"hello"[..]), "{text}");
-            assert_eq!(
-                PemBlock::first_of(&text).unwrap().header("DEK-Info"),
-                Some("DES,00FF"),
-                "{text}"
-            );
+            let block = PemBlock::first_of(&text).unwrap();
+            assert_eq!(block.header("DEK-Info"), Some("DES,00FF"), "{text}");
         }
-        assert_eq!(
-            content("-----BEGIN A----- aGVs bG8= -----END A-----").as_deref(),
-            Some(&b"hello"[..])
-        );
+        let one_line = content("-----BEGIN A----- aGVs bG8= -----END A-----");
+        assert_eq!(one_line.as_deref(), Some(&b"hello"[..]));
     }
 
     #[test]

@@ -164,21 +164,18 @@ mod tests {
 
     const PASSPHRASE: &str = "correct horse battery staple";
     const PKCS8: &str = include_str!("../../tests/vectors/key_private.pem");
+    const PKCS1: &str = include_str!("../../tests/vectors/key_private_pkcs1.pem");
+    const ENCRYPTED: [&str; 2] = [
+        include_str!("../../tests/vectors/key_private_encrypted.pem"),
+        include_str!("../../tests/vectors/key_private_encrypted_pkcs1.pem"),
+    ];
     const KEY_FORMS: [(&str, Option<&str>); 4] = [
         (PKCS8, None),
-        (
-            include_str!("../../tests/vectors/key_private_pkcs1.pem"),
-            None,
-        ),
-        (
-            include_str!("../../tests/vectors/key_private_encrypted.pem"),
-            Some(PASSPHRASE),
-        ),
-        (
-            include_str!("../../tests/vectors/key_private_encrypted_pkcs1.pem"),
-            Some(PASSPHRASE),
-        ),
+        (PKCS1, None),
+        (ENCRYPTED[0], Some(PASSPHRASE)),
+        (ENCRYPTED[1], Some(PASSPHRASE)),
     ];
+    const PUBLIC: &str = include_str!("../../tests/vectors/key_public.pem");
 
     fn document(text: &str, passphrase: Option<&str>) -> Vec<u8> {
         to_pkcs8(&PemBlock::first_of(text).unwrap(), passphrase)
@@ -199,60 +196,45 @@ mod tests {
 
     #[test]
     fn missing_or_wrong_passphrase_is_refused() {
-        for (text, _) in KEY_FORMS.iter().skip(2) {
-            assert_eq!(
-                PrivateKey::parse(text, None).unwrap_err(),
-                InvalidKey::NeedsPassphrase
-            );
+        for text in ENCRYPTED {
+            let error_with = |passphrase| PrivateKey::parse(text, passphrase).unwrap_err();
+            assert_eq!(error_with(None), InvalidKey::NeedsPassphrase);
             // The last two passphrases decrypt the PKCS#1 key to random bytes that have valid
             // padding by accident.
-            for wrong in [
-                "",
-                "wrong",
-                "correct horse battery stapl",
-                "wrong 881",
-                "wrong 1002",
-            ] {
-                assert_eq!(
-                    PrivateKey::parse(text, Some(wrong)).unwrap_err(),
-                    InvalidKey::WrongPassphrase
-                );
+            let shortened = &PASSPHRASE[..PASSPHRASE.len() - 1];
+            for wrong in ["", "wrong", shortened, "wrong 881", "wrong 1002"] {
+                assert_eq!(error_with(Some(wrong)), InvalidKey::WrongPassphrase);
             }
         }
     }
 
     #[test]
     fn damaged_encrypted_key_is_reported_as_wrong_passphrase() {
-        for (text, passphrase) in KEY_FORMS.iter().skip(2) {
+        for text in ENCRYPTED {
             let (head, _) = text.rsplit_once("\n-----END").unwrap();
             let last = head.lines().last().unwrap();
             let damaged = text.replace(last, &last.replace(|c: char| c != '=', "A"));
-            assert_ne!(damaged, *text);
-            let error = PrivateKey::parse(&damaged, *passphrase).unwrap_err();
+            assert_ne!(damaged, text);
+            let error = PrivateKey::parse(&damaged, Some(PASSPHRASE)).unwrap_err();
             assert_eq!(error, InvalidKey::WrongPassphrase);
-            assert!(
-                error
-                    .to_string()
-                    .contains("wrong passphrase, or the key is damaged")
-            );
+            let why = "wrong passphrase, or the key is damaged";
+            assert!(error.to_string().contains(why), "{error}");
         }
     }
 
     #[test]
     fn invalid_key_error_names_kind() {
         let error_of = |text: &str| PrivateKey::parse(text, None).unwrap_err();
-        assert_eq!(error_of(""), InvalidKey::NotPem);
-        assert_eq!(error_of("hunter2"), InvalidKey::NotPem);
-        let public = include_str!("../../tests/vectors/key_public.pem");
-        assert_eq!(
-            error_of(public),
-            InvalidKey::OtherKind("PUBLIC KEY".to_owned())
-        );
-        assert_eq!(
-            error_of(&PKCS8.replace("PRIVATE KEY", "RSA PRIVATE KEY")),
-            InvalidKey::Rejected
-        );
-        let aes = KEY_FORMS[3].0.replace("DES-EDE3-CBC", "AES-256-CBC");
+        let mislabeled = PKCS8.replace("PRIVATE KEY", "RSA PRIVATE KEY");
+        for (text, error) in [
+            ("", InvalidKey::NotPem),
+            ("hunter2", InvalidKey::NotPem),
+            (PUBLIC, InvalidKey::OtherKind("PUBLIC KEY".to_owned())),
+            (&mislabeled, InvalidKey::Rejected),
+        ] {
+            assert_eq!(error_of(text), error, "{text}");
+        }
+        let aes = ENCRYPTED[1].replace("DES-EDE3-CBC", "AES-256-CBC");
         let error = PrivateKey::parse(&aes, Some(PASSPHRASE)).unwrap_err();
         assert_eq!(error, InvalidKey::OldCipher("AES-256-CBC".to_owned()));
     }
@@ -261,58 +243,43 @@ mod tests {
     fn public_pem_matches_openssl() {
         for (text, passphrase) in KEY_FORMS {
             let key = PrivateKey::parse(text, passphrase).unwrap();
-            assert_eq!(
-                key.public_pem(),
-                include_str!("../../tests/vectors/key_public.pem")
-            );
+            assert_eq!(key.public_pem(), PUBLIC);
         }
     }
 
     #[test]
     fn public_pem_is_compared_without_line_ends() {
         let key = PrivateKey::parse(PKCS8, None).unwrap();
-        let public = include_str!("../../tests/vectors/key_public.pem");
-        let one_line = public
+        let one_line = PUBLIC
             .replace('\n', "")
             .replace("KEY-----M", "KEY-----\nM")
             .replace("=-----END", "=\n-----END");
         for text in [
-            public,
-            public.trim(),
-            &public.replace('\n', "\r\n"),
-            &public.replace('\n', "\\n"),
+            PUBLIC,
+            PUBLIC.trim(),
+            &PUBLIC.replace('\n', "\r\n"),
+            &PUBLIC.replace('\n', "\\n"),
             &one_line,
         ] {
             assert!(key.matches_public_pem(text), "{text:?}");
         }
-        for text in [
-            "",
-            "noise",
-            PKCS8,
-            include_str!("../../tests/vectors/other_public.pem"),
-        ] {
+        let other = include_str!("../../tests/vectors/other_public.pem");
+        for text in ["", "noise", PKCS8, other] {
             assert!(!key.matches_public_pem(text), "{text:?}");
         }
     }
 
     #[test]
     fn generated_keys_are_valid_and_distinct() {
-        let (one, other) = (
-            PrivateKey::generate().unwrap(),
-            PrivateKey::generate().unwrap(),
-        );
+        let [one, other] = [(), ()].map(|()| PrivateKey::generate().unwrap());
         assert_ne!(*one, *other);
-        assert_ne!(
-            PrivateKey::parse(&one, None).unwrap().public_pem(),
-            PrivateKey::parse(&other, None).unwrap().public_pem()
-        );
+        let parsed = [&one, &other].map(|key| PrivateKey::parse(key, None).unwrap());
+        assert_ne!(parsed[0].public_pem(), parsed[1].public_pem());
     }
 
     #[test]
     fn private_key_debug_is_hidden() {
-        assert_eq!(
-            format!("{:?}", PrivateKey::parse(PKCS8, None).unwrap()),
-            "PrivateKey(…)"
-        );
+        let key = PrivateKey::parse(PKCS8, None).unwrap();
+        assert_eq!(format!("{key:?}"), "PrivateKey(…)");
     }
 }

@@ -134,6 +134,9 @@ pub(super) const fn hex_digit_value(digit: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
 
     #[derive(serde::Deserialize)]
@@ -150,28 +153,6 @@ mod tests {
         serde_json::from_value(file["cases"].clone()).unwrap()
     }
 
-    /// Decodes standard base64 with padding. Only the test vectors need this function.
-    fn base64(text: &str) -> Vec<u8> {
-        let value = |c: u8| match c {
-            b'A'..=b'Z' => u32::from(c - b'A'),
-            b'a'..=b'z' => u32::from(c - b'a') + 26,
-            b'0'..=b'9' => u32::from(c - b'0') + 52,
-            b'+' => 62,
-            _ => 63,
-        };
-        let mut bytes = Vec::new();
-        for four in text.as_bytes().chunks(4) {
-            let bits = four
-                .iter()
-                .take_while(|c| **c != b'=')
-                .fold(0, |bits, c| (bits << 6) | value(*c));
-            let significant = four.iter().filter(|c| **c != b'=').count();
-            let bits = bits << (6 * (4 - significant));
-            bytes.extend(bits.to_be_bytes().into_iter().skip(1).take(significant - 1));
-        }
-        bytes
-    }
-
     #[test]
     fn signature_vectors_verify_and_changed_body_fails() {
         for Case {
@@ -181,16 +162,13 @@ mod tests {
             header,
         } in cases()
         {
-            let mut body = base64(&body_b64);
+            let mut body = STANDARD.decode(&body_b64).unwrap();
             let verifier = SignatureVerifier::new(["another", secret.as_str()]);
             let signature = SignatureHeader::parse(header.as_bytes()).unwrap();
             assert_eq!(verifier.verify(signature, &body), Ok(()), "{name}");
             body.push(b' ');
-            assert_eq!(
-                verifier.verify(signature, &body),
-                Err(BadSignature::Wrong),
-                "{name}"
-            );
+            let verdict = verifier.verify(signature, &body);
+            assert_eq!(verdict, Err(BadSignature::Wrong), "{name}");
         }
     }
 
@@ -199,11 +177,8 @@ mod tests {
         let long = format!("sha256={}", "0".repeat(66));
         let odd = format!("sha256={}g", "0".repeat(63));
         for header in ["", "sha256=", "sha1=00", &long, &odd, &"0".repeat(64)] {
-            assert_eq!(
-                SignatureHeader::parse(header.as_bytes()),
-                Err(BadSignature::Malformed),
-                "{header}"
-            );
+            let parsed = SignatureHeader::parse(header.as_bytes());
+            assert_eq!(parsed, Err(BadSignature::Malformed), "{header}");
         }
     }
 

@@ -300,9 +300,8 @@ impl Dispatcher {
     /// clock was set back.
     fn read_clocks(&mut self) -> Timestamp {
         let (now, elapsed) = (self.clock.now(), self.clock.elapsed());
-        let went_by = u64::try_from(elapsed.saturating_sub(self.last_clocks.1).as_millis())
-            .unwrap_or(u64::MAX);
-        let expected = self.last_clocks.0.plus(Millis::new(went_by));
+        let since_last = Millis::from_duration(elapsed.saturating_sub(self.last_clocks.1));
+        let expected = self.last_clocks.0.plus(since_last);
         if now.plus(CLOCK_STEP_BACK) < expected {
             tracing::warn!(clock.now = %now, clock.expected = %expected, "the system clock was set back");
             self.skew_cursor = Some(after_due(now));

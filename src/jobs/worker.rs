@@ -187,7 +187,7 @@ impl Worker {
 
     fn new_attempt(&self, job: &Job, begun: AttemptStart, error: Option<String>) -> Attempt {
         let took = self.clock.elapsed().saturating_sub(begun.elapsed);
-        let took = Millis::new(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        let took = Millis::from_duration(took);
         Attempt {
             number: job.attempts.saturating_add(1),
             started_at: begun.started_at,

@@ -97,11 +97,8 @@ impl PolicyResolver {
     async fn lookup(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         #[cfg(test)]
         if !self.fixed_addresses.is_empty() {
-            return Ok(self
-                .fixed_addresses
-                .iter()
-                .map(|address| SocketAddr::new(*address, port))
-                .collect());
+            let addresses = self.fixed_addresses.iter();
+            return Ok(addresses.map(|ip| SocketAddr::new(*ip, port)).collect());
         }
         if let Some(address) = literal_ip(host) {
             return Ok(vec![SocketAddr::new(address, port)]);
@@ -118,33 +115,17 @@ impl PolicyResolver {
 mod tests {
     use super::*;
 
-    async fn resolve_localhost(policy: AddressPolicy) -> io::Result<Vec<SocketAddr>> {
-        PolicyResolver::new(policy).resolve("localhost", 9).await
-    }
-
     #[tokio::test]
     async fn local_name_is_resolved_only_if_allowed() {
-        assert!(
-            resolve_localhost(AddressPolicy::Any)
-                .await
-                .unwrap()
-                .iter()
-                .all(|address| address.ip().is_loopback())
-        );
-        assert_eq!(
-            resolve_localhost(AddressPolicy::PublicOnly)
-                .await
-                .unwrap_err()
-                .to_string(),
-            PRIVATE_ADDRESS_ERROR
-        );
-        assert!(
-            resolve_localhost(AddressPolicy::PrivateOnly)
-                .await
-                .unwrap()
-                .iter()
-                .all(|address| address.ip().is_loopback())
-        );
+        for policy in [AddressPolicy::Any, AddressPolicy::PrivateOnly] {
+            let resolver = PolicyResolver::new(policy);
+            let addresses = resolver.resolve("localhost", 9).await.unwrap();
+            let is_local = addresses.iter().all(|address| address.ip().is_loopback());
+            assert!(is_local, "{policy:?}: {addresses:?}");
+        }
+        let public_only = PolicyResolver::new(AddressPolicy::PublicOnly);
+        let error = public_only.resolve("localhost", 9).await.unwrap_err();
+        assert_eq!(error.to_string(), PRIVATE_ADDRESS_ERROR);
         let on_this_machine = PolicyResolver::new(AddressPolicy::LoopbackOnly);
         for (host, is_allowed) in [
             ("a-name-that-is-never-looked-up", true),
@@ -171,11 +152,8 @@ mod tests {
             ("https://crm.example/", false),
         ] {
             let url: Uri = url.parse().unwrap();
-            assert_eq!(
-                AddressPolicy::PublicOnly.denies_literal_host(&url),
-                forbidden,
-                "{url}"
-            );
+            let is_denied = AddressPolicy::PublicOnly.denies_literal_host(&url);
+            assert_eq!(is_denied, forbidden, "{url}");
             assert!(!AddressPolicy::Any.denies_literal_host(&url));
         }
     }

@@ -30,7 +30,7 @@ pub use client::{HttpClient, PRODUCT_TOKEN, PoolLimits};
 pub use clients::{HttpClients, Proxy};
 pub use error::NetError;
 pub use proxy::InvalidProxyAuth;
-pub use redact::redact_token;
+pub use redact::{printable_excerpt, redact_token};
 pub use response::{DecidedBy, FullResponse, PendingResponse, ResponsePrefix};
 pub use smtp::{SmtpClient, SmtpOutcome, SmtpServer};
 pub use tls::TlsConfig;

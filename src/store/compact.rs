@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use crate::domain::time::Timestamp;
 
-use super::StoreError;
 use super::data_file::{self, OpenedFile};
 use super::engine::OpenObserver;
 use super::options::StoreOptions;
-use super::state::{OpenProgress, StoreState, free_space};
+use super::state::{OpenProgress, free_space};
+use super::{StoreError, StoreResult};
 
 /// Free disk space that a compaction needs, in bytes, in addition to a tenth of the file. The
 /// engine copies pages before it frees them.
@@ -31,25 +31,24 @@ pub struct CompactedSizes {
 /// # Errors
 /// [`StoreError`] for a file that is missing, in use, not a data file or damaged, and
 /// [`StoreError::InsufficientSpace`].
-pub fn compact(options: &StoreOptions, now: Timestamp) -> Result<CompactedSizes, StoreError> {
+pub fn compact(options: &StoreOptions, now: Timestamp) -> StoreResult<CompactedSizes> {
     let options = StoreOptions {
         is_serving: false,
         verify_always: true,
         ..options.clone()
     };
     let path = &options.path;
-    let observer: Arc<dyn OpenObserver> = Arc::new(OpenProgress::new(Arc::new(StoreState::new())));
+    let observer: Arc<dyn OpenObserver> = Arc::new(OpenProgress(Arc::default()));
     let OpenedFile { mut database, .. } = data_file::open_or_create(&options, now, &observer)?;
     let before_bytes = allocated_bytes(path);
     let needed_bytes = (before_bytes / 10).saturating_add(FREE_BYTES_MIN);
-    match free_space(path) {
-        Some(free_bytes) if free_bytes < needed_bytes => {
-            return Err(StoreError::InsufficientSpace {
-                needed_bytes,
-                free_bytes,
-            });
-        }
-        _ => {}
+    if let Some(free_bytes) = free_space(path)
+        && free_bytes < needed_bytes
+    {
+        return Err(StoreError::InsufficientSpace {
+            needed_bytes,
+            free_bytes,
+        });
     }
     database.compact()?;
     database.close()?;

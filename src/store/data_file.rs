@@ -16,7 +16,6 @@ use std::sync::Arc;
 
 use crate::domain::time::Timestamp;
 
-use super::StoreError;
 use super::engine::{
     self, Database, OpenError, OpenObserver, OverlayBackend, ReadTxn, Rows, StorageBackend,
 };
@@ -24,7 +23,8 @@ use super::options::StoreOptions;
 use super::rows::change_log::{ChangeLogState, read_header};
 use super::rows::counters::Counters;
 use super::rows::schema::{CHANGE_LOG, META, META_BYTES, Tables};
-use super::state::{OpenProgress, StoreState};
+use super::state::OpenProgress;
+use super::{StoreError, StoreResult};
 
 /// Format version that this program writes, and the only one that it reads.
 const FORMAT_VERSION: u32 = 1;
@@ -55,7 +55,7 @@ pub(super) fn open_or_create(
     options: &StoreOptions,
     now: Timestamp,
     observer: &Arc<dyn OpenObserver>,
-) -> Result<OpenedFile, StoreError> {
+) -> StoreResult<OpenedFile> {
     let path = &options.path;
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => {
@@ -88,7 +88,7 @@ pub(super) fn open_or_create(
 ///
 /// # Errors
 /// As [`open_or_create`].
-pub(super) fn open_read_only(options: &StoreOptions, locks: bool) -> Result<Database, StoreError> {
+pub(super) fn open_read_only(options: &StoreOptions, locks: bool) -> StoreResult<Database> {
     let path = &options.path;
     let file = match OpenOptions::new().read(true).write(true).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -111,15 +111,12 @@ fn open_existing(
     options: &StoreOptions,
     verifies: bool,
     observer: &Arc<dyn OpenObserver>,
-) -> Result<OpenedFile, StoreError> {
+) -> StoreResult<OpenedFile> {
     let path = &options.path;
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
+    let file = OpenOptions::new().read(true).write(true).open(path);
+    let backend = file
+        .and_then(|file| (options.backend_factory)(file))
         .map_err(|error| file_error("open", path, &error))?;
-    let backend =
-        (options.backend_factory)(file).map_err(|error| file_error("open", path, &error))?;
     let database = open_database(options, path, backend, verifies, Some(observer))?;
     verify_marker(options, &database)?;
     let counters = read_counters(path, &database.begin_read()?)?;
@@ -127,7 +124,7 @@ fn open_existing(
 }
 
 /// Refuses a file that follows a backup. Only the follower may change it.
-fn refuse_following(path: &Path, database: &Database) -> Result<(), StoreError> {
+fn refuse_following(path: &Path, database: &Database) -> StoreResult<()> {
     let txn = database.begin_read()?;
     if !txn.has_table(CHANGE_LOG)? {
         return Ok(());
@@ -146,12 +143,12 @@ fn refuse_following(path: &Path, database: &Database) -> Result<(), StoreError> 
 /// # Errors
 /// [`StoreError::Damaged`] if the row is missing or unreadable. Without the row, the store could
 /// assign an ID twice, because no other row records the assigned IDs.
-pub(super) fn read_counters(path: &Path, txn: &ReadTxn) -> Result<Counters, StoreError> {
+pub(super) fn read_counters(path: &Path, txn: &ReadTxn) -> StoreResult<Counters> {
     match txn.open(META)?.require(COUNTERS) {
-        Err(StoreError::Row { problem, .. }) => Err(damaged_file(
-            path,
-            &format!("row {COUNTERS} of table meta {problem}"),
-        )),
+        Err(StoreError::Row { problem, .. }) => {
+            let reason = format!("row {COUNTERS} of table meta {problem}");
+            Err(damaged_file(path, &reason))
+        }
         counters => counters,
     }
 }
@@ -162,7 +159,7 @@ fn open_database(
     backend: Box<dyn StorageBackend>,
     verifies: bool,
     observer: Option<&Arc<dyn OpenObserver>>,
-) -> Result<Database, StoreError> {
+) -> StoreResult<Database> {
     // The verification of a small file is too short for progress reports.
     let is_large = fs::metadata(path).is_ok_and(|metadata| metadata.len() > PROGRESS_LOG_BYTES_MIN);
     let options = engine::OpenOptions {
@@ -180,17 +177,15 @@ fn open_database(
 }
 
 /// Verifies the marker and the format version. Refuses a file that the options do not allow.
-fn verify_marker(options: &StoreOptions, database: &Database) -> Result<(), StoreError> {
+fn verify_marker(options: &StoreOptions, database: &Database) -> StoreResult<()> {
     let path = &options.path;
     let txn = database.begin_read()?;
     if !txn.has_table(META_BYTES)? {
         return Err(not_a_data_file(path, "it has no flowgate marker"));
     }
     let meta = txn.open(META_BYTES)?;
-    if meta
-        .get(MARKER_KEY)?
-        .is_none_or(|marker| *marker.0 != *MARKER)
-    {
+    let marker = meta.get(MARKER_KEY)?;
+    if marker.is_none_or(|marker| *marker.0 != *MARKER) {
         return Err(not_a_data_file(path, "it has no flowgate marker"));
     }
     let format = meta
@@ -214,7 +209,7 @@ fn verify_marker(options: &StoreOptions, database: &Database) -> Result<(), Stor
 }
 
 /// Creates the file. The file exists completely under its name, or not at all.
-fn create_file(options: &StoreOptions, now: Timestamp) -> Result<(), StoreError> {
+fn create_file(options: &StoreOptions, now: Timestamp) -> StoreResult<()> {
     let path = &options.path;
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
@@ -229,7 +224,7 @@ fn create_file(options: &StoreOptions, now: Timestamp) -> Result<(), StoreError>
 ///
 /// # Errors
 /// [`StoreError::InUse`]
-pub fn require_unused(options: &StoreOptions) -> Result<(), StoreError> {
+pub fn require_unused(options: &StoreOptions) -> StoreResult<()> {
     let options = StoreOptions {
         verify_always: false,
         refuses_known_secret: false,
@@ -242,31 +237,27 @@ pub fn require_unused(options: &StoreOptions) -> Result<(), StoreError> {
 }
 
 /// Creates an empty file at the path of the options, for a copy of the data.
-pub(super) fn create_at(options: &StoreOptions, now: Timestamp) -> Result<Database, StoreError> {
+pub(super) fn create_at(options: &StoreOptions, now: Timestamp) -> StoreResult<Database> {
     create_empty(options, &options.path, now)
 }
 
 /// Opens an existing file to change it without a writer.
-pub(super) fn open_for_changes(options: &StoreOptions) -> Result<Database, StoreError> {
-    let observer: Arc<dyn OpenObserver> = Arc::new(OpenProgress::new(Arc::new(StoreState::new())));
+pub(super) fn open_for_changes(options: &StoreOptions) -> StoreResult<Database> {
+    let observer: Arc<dyn OpenObserver> = Arc::new(OpenProgress(Arc::default()));
     Ok(open_existing(options, options.verify_always, &observer)?.database)
 }
 
-fn create_empty(
-    options: &StoreOptions,
-    path: &Path,
-    now: Timestamp,
-) -> Result<Database, StoreError> {
+fn create_empty(options: &StoreOptions, path: &Path, now: Timestamp) -> StoreResult<Database> {
     // A crash during an earlier creation left this file. No server has ever used it.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(file_error("remove", path, &error));
-        }
-        _ => {}
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(file_error("remove", path, &error));
     }
-    let failed = |error: &io::Error| file_error("create", path, error);
-    let file = create_private_file(path).map_err(|error| failed(&error))?;
-    let backend = (options.backend_factory)(file).map_err(|error| failed(&error))?;
+    let file = create_private_file(path);
+    let backend = file
+        .and_then(|file| (options.backend_factory)(file))
+        .map_err(|error| file_error("create", path, &error))?;
     let database = open_database(options, path, backend, false, None)?;
     write_initial_rows(&database, now)?;
     Ok(database)
@@ -285,20 +276,19 @@ fn create_private_file(path: &Path) -> io::Result<File> {
 }
 
 /// Writes the marker, the format version and the counters.
-fn write_initial_rows(database: &Database, now: Timestamp) -> Result<(), StoreError> {
+fn write_initial_rows(database: &Database, now: Timestamp) -> StoreResult<()> {
     let txn = database.begin_write()?;
     {
         let mut tables = Tables::open(&txn)?;
         tables.meta.put_bytes(MARKER_KEY, MARKER)?;
-        tables
-            .meta
-            .put_bytes(FORMAT_KEY, &FORMAT_VERSION.to_le_bytes())?;
+        let format = FORMAT_VERSION.to_le_bytes();
+        tables.meta.put_bytes(FORMAT_KEY, &format)?;
         tables.meta.put(COUNTERS, &Counters::new(now))?;
     }
     txn.commit()
 }
 
-pub(super) fn sync_folder(path: &Path) -> Result<(), StoreError> {
+pub fn sync_folder(path: &Path) -> StoreResult<()> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())

@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+/// Result of a store operation.
+pub type StoreResult<T> = Result<T, StoreError>;
+
 /// Error of a store operation.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
@@ -15,7 +16,6 @@ use crate::clock::Clock;
 use crate::domain::ids::JobId;
 use crate::panic::catch_panic;
 
-use super::StoreError;
 use super::options::StoreOptions;
 use super::read::Snapshot;
 use super::state::{LogHolds, StoreHealth, StoreState, WriterStats};
@@ -23,6 +23,7 @@ use super::writer::Writer;
 use super::writer::queued_transaction::{QueuedTransaction, WriteRequest};
 use super::writer::write_context::{Timing, Transaction};
 use super::writer::write_queue::WriteQueues;
+use super::{StoreError, StoreResult};
 
 /// Capacity of the internal write queue: transactions from workers and admins.
 const INTERNAL_QUEUE: usize = 4096;
@@ -63,8 +64,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::File`] if the operating system can't start a thread.
-    pub fn start(options: StoreOptions, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
-        let shared = Arc::new(StoreState::new());
+    pub fn start(options: StoreOptions, clock: Arc<dyn Clock>) -> StoreResult<Self> {
+        let shared = Arc::new(StoreState::default());
         let (intake, intake_rx) = bounded(options.intake_queue.max(1));
         let (internal, internal_rx) = bounded(INTERNAL_QUEUE);
         let (stop, stop_rx) = bounded(1);
@@ -110,8 +111,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::InUse`] after [`StoreOptions::lock_timeout`], or the reason why the file can't
     /// be opened.
-    pub fn wait_exclusive(&self) -> Result<(), StoreError> {
-        self.shared.wait_exclusive()
+    pub fn wait_exclusive(&self) -> StoreResult<()> {
+        self.shared
+            .wait_while(|health| matches!(health, StoreHealth::WaitingForLock))
     }
 
     /// Returns the verified part of the file at the start, in percent. The value is 0 for a small
@@ -125,8 +127,10 @@ impl Store {
     ///
     /// # Errors
     /// The reason why the file can't be opened.
-    pub fn wait_open(&self) -> Result<(), StoreError> {
-        self.shared.wait_open()
+    pub fn wait_open(&self) -> StoreResult<()> {
+        self.shared.wait_while(|health| {
+            matches!(health, StoreHealth::WaitingForLock | StoreHealth::Opening)
+        })
     }
 
     /// Returns the health of the store.
@@ -144,7 +148,7 @@ impl Store {
     pub fn try_submit<T: Transaction>(
         &self,
         transaction: T,
-        reply: impl FnOnce(Result<T::Outcome, StoreError>, Timing) + Send + 'static,
+        reply: impl FnOnce(StoreResult<T::Outcome>, Timing) + Send + 'static,
     ) -> Result<(), SubmitError> {
         match self.shared.health() {
             StoreHealth::Ready => {}
@@ -164,7 +168,7 @@ impl Store {
     pub fn submit<T: Transaction>(
         &self,
         transaction: T,
-        reply: impl FnOnce(Result<T::Outcome, StoreError>, Timing) + Send + 'static,
+        reply: impl FnOnce(StoreResult<T::Outcome>, Timing) + Send + 'static,
     ) {
         let request = QueuedTransaction::boxed(transaction, reply, self.clock.elapsed());
         if let Err(returned) = self.internal.send(request) {
@@ -176,10 +180,7 @@ impl Store {
     ///
     /// # Errors
     /// The reason why the transaction failed.
-    pub fn execute_blocking<T: Transaction>(
-        &self,
-        transaction: T,
-    ) -> Result<T::Outcome, StoreError> {
+    pub fn execute_blocking<T: Transaction>(&self, transaction: T) -> StoreResult<T::Outcome> {
         let (outcome_tx, outcome_rx) = bounded(1);
         self.submit(transaction, move |result, _| {
             let _ = outcome_tx.send(result);
@@ -192,7 +193,7 @@ impl Store {
     ///
     /// # Errors
     /// The reason why the transaction failed.
-    pub async fn execute<T: Transaction>(&self, transaction: T) -> Result<T::Outcome, StoreError> {
+    pub async fn execute<T: Transaction>(&self, transaction: T) -> StoreResult<T::Outcome> {
         let (outcome_tx, outcome_rx) = oneshot::channel();
         let reply = move |result, _| {
             let _ = outcome_tx.send(result);
@@ -214,14 +215,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotOpen`], or the error with which the engine refused to begin the read.
-    pub fn read(&self) -> Result<Snapshot, StoreError> {
-        self.read_last().and_then(|snapshot| {
-            if snapshot.is_before_full_disk() {
-                Err(StoreError::NotOpen)
-            } else {
-                Ok(snapshot)
-            }
-        })
+    pub fn read(&self) -> StoreResult<Snapshot> {
+        let snapshot = self.read_last()?;
+        if snapshot.is_before_full_disk {
+            return Err(StoreError::NotOpen);
+        }
+        Ok(snapshot)
     }
 
     /// Returns a snapshot like [`Store::read`]. While the disk is full and nothing can change,
@@ -231,7 +230,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::read`].
-    pub fn read_last(&self) -> Result<Snapshot, StoreError> {
+    pub fn read_last(&self) -> StoreResult<Snapshot> {
         Snapshot::begin(&self.shared)
     }
 
@@ -239,10 +238,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::read`], and the errors of the function.
-    pub fn read_with<T>(
-        &self,
-        read: impl FnOnce(Snapshot) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
+    pub fn read_with<T>(&self, read: impl FnOnce(Snapshot) -> StoreResult<T>) -> StoreResult<T> {
         // The snapshot catches a panic of the engine. A panic of the caller's own function becomes
         // an error, and the caller's thread continues.
         catch_panic(|| read(self.read()?)).unwrap_or_else(|panic| Err(StoreError::Engine(panic)))
@@ -273,34 +269,34 @@ impl Store {
     /// `flowgate check` lists these rows.
     #[must_use]
     pub fn unreadable_rows(&self) -> u64 {
-        self.shared.unreadable_rows()
+        self.shared.unreadable_rows.load(Ordering::Relaxed)
     }
 
     /// Returns the jobs that may have been running when the process died, in the order of their due
     /// times. The list is empty after a clean shutdown. The list is complete once the file is open.
     #[must_use]
     pub fn suspect_jobs(&self) -> Vec<JobId> {
-        self.shared.suspect_jobs()
+        self.shared.suspect_jobs.lock().clone()
     }
 
     /// Returns the deliveries that may have been running when the process died. The list is empty
     /// after a clean shutdown. The list is complete once the file is open.
     #[must_use]
     pub fn suspect_deliveries(&self) -> Vec<JobId> {
-        self.shared.suspect_deliveries()
+        self.shared.suspect_deliveries.lock().clone()
     }
 
     /// Registers a channel that gets a token after each commit that scheduled a job. A new channel
     /// replaces the previous one.
     pub fn on_job_due(&self, job_due_tx: Sender<()>) {
-        self.shared.on_job_due(job_due_tx);
+        *self.shared.job_due_tx.lock() = Some(job_due_tx);
     }
 
     /// Registers a function that the writer thread calls after each commit that scheduled a
     /// delivery or resumed a destination. The function must be fast. A new function replaces the
     /// previous one.
     pub fn on_delivery_due(&self, callback: impl Fn() + Send + 'static) {
-        self.shared.on_delivery_due(callback);
+        *self.shared.delivery_due_callback.lock() = Some(Box::new(callback));
     }
 
     /// Returns a channel that receives the error with which the store stops. A clean shutdown sends
@@ -315,7 +311,7 @@ impl Store {
     /// Returns the statistics of the writer since the start.
     #[must_use]
     pub fn writer_stats(&self) -> WriterStats {
-        self.shared.counters.load_stats()
+        *self.shared.writer_stats.lock()
     }
 
     /// Returns the number of submissions in the intake queue, and the capacity of the queue.
@@ -346,7 +342,7 @@ impl Store {
     ///
     /// # Errors
     /// The reason why the shutdown was not clean.
-    pub fn close(&self) -> Result<(), StoreError> {
+    pub fn close(&self) -> StoreResult<()> {
         let _ = self.stop.try_send(());
         // The writer sends nothing: the channel closes when the thread ends.
         let _ = self.writer_done.recv();

@@ -70,7 +70,7 @@ pub(crate) mod tests;
 pub use compact::{CompactedSizes, compact};
 pub use copy::{CopyEnd, DataCopy, FileSummary, NewFile};
 pub use data_file::require_unused;
-pub use error::{RowProblem, StoreError};
+pub use error::{RowProblem, StoreError, StoreResult};
 pub use handle::{Store, SubmitError};
 pub use integrity::{IntegrityReport, InvariantViolation, check_integrity};
 pub use options::StoreOptions;

@@ -13,13 +13,14 @@ use crossbeam_channel::Sender;
 
 use crate::domain::ids::JobId;
 
-use super::StoreError;
 use super::engine::{Database, OpenObserver};
+use super::{StoreError, StoreResult};
 
 /// Health of the store, as health checks and metrics show it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub enum StoreHealth {
     /// Another process has the file open.
+    #[default]
     WaitingForLock,
     /// This process has the lock, and opens or verifies the file.
     Opening,
@@ -36,18 +37,7 @@ pub enum StoreHealth {
     Closed,
 }
 
-/// Counters of the writer since start.
-#[derive(Debug, Default)]
-pub struct WriterCounters {
-    commits: AtomicU64,
-    changes: AtomicU64,
-    last_batch: AtomicU64,
-    last_commit_us: AtomicU64,
-    slowest_commit_us: AtomicU64,
-    keys: AtomicU64,
-}
-
-/// Values of the writer's counters at one moment.
+/// Statistics of the writer since start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct WriterStats {
     /// Number of batches committed.
@@ -64,49 +54,26 @@ pub struct WriterStats {
     pub keys: u64,
 }
 
-impl WriterCounters {
-    pub(super) fn record_batch(&self, changes: usize, took: Duration, keys: usize) {
+impl WriterStats {
+    pub(super) fn record_batch(&mut self, changes: usize, took: Duration, keys: usize) {
         let changes = u64::try_from(changes).unwrap_or(u64::MAX);
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.commits.fetch_add(1, Ordering::Relaxed);
-        self.changes.fetch_add(changes, Ordering::Relaxed);
-        self.last_batch.store(changes, Ordering::Relaxed);
-        self.last_commit_us.store(us, Ordering::Relaxed);
-        self.slowest_commit_us.fetch_max(us, Ordering::Relaxed);
-        self.keys
-            .store(u64::try_from(keys).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.commits = self.commits.saturating_add(1);
+        self.changes = self.changes.saturating_add(changes);
+        self.last_batch = changes;
+        self.last_commit_us = us;
+        self.slowest_commit_us = self.slowest_commit_us.max(us);
+        self.keys = u64::try_from(keys).unwrap_or(u64::MAX);
         metrics::histogram!("flowgate_commit_duration_seconds").record(took.as_secs_f64());
         metrics::histogram!("flowgate_commit_batch_size")
             .record(u32::try_from(changes).unwrap_or(u32::MAX));
         metrics::gauge!("flowgate_idempotency_keys").set(u32::try_from(keys).unwrap_or(u32::MAX));
     }
-
-    pub(super) fn record_idle(&self) {
-        self.last_batch.store(0, Ordering::Relaxed);
-    }
-
-    pub(super) fn load_stats(&self) -> WriterStats {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        WriterStats {
-            commits: get(&self.commits),
-            changes: get(&self.changes),
-            last_batch: get(&self.last_batch),
-            last_commit_us: get(&self.last_commit_us),
-            slowest_commit_us: get(&self.slowest_commit_us),
-            keys: get(&self.keys),
-        }
-    }
 }
 
 /// Progress of a start: the lock of the file, and the verified fraction.
 #[derive(Clone)]
-pub(super) struct OpenProgress(Arc<StoreState>);
-
-impl OpenProgress {
-    pub(super) const fn new(shared: Arc<StoreState>) -> Self {
-        Self(shared)
-    }
-}
+pub(super) struct OpenProgress(pub(super) Arc<StoreState>);
 
 impl OpenObserver for OpenProgress {
     fn on_locked(&self) {
@@ -203,6 +170,7 @@ impl Drop for LogHold {
 }
 
 /// State that the writer thread and the handles share.
+#[derive(Default)]
 pub(super) struct StoreState {
     health: Mutex<StoreHealth>,
     /// Verified part of the file at start, in tenths. 0 for small files.
@@ -210,34 +178,17 @@ pub(super) struct StoreState {
     health_changed: Condvar,
     read_source: RwLock<Option<ReadSource>>,
     /// Number of unreadable rows that the last opening of the file skipped.
-    unreadable_rows: AtomicU64,
-    suspect_jobs: Mutex<Vec<JobId>>,
-    suspect_deliveries: Mutex<Vec<JobId>>,
-    job_due_tx: Mutex<Option<Sender<()>>>,
-    delivery_due_callback: Mutex<Option<Box<dyn Fn() + Send>>>,
+    pub(super) unreadable_rows: AtomicU64,
+    pub(super) suspect_jobs: Mutex<Vec<JobId>>,
+    pub(super) suspect_deliveries: Mutex<Vec<JobId>>,
+    pub(super) job_due_tx: Mutex<Option<Sender<()>>>,
+    pub(super) delivery_due_callback: Mutex<Option<Box<dyn Fn() + Send>>>,
     failure_txs: Mutex<Vec<Sender<StoreError>>>,
     pub(super) log_holds: Arc<LogHolds>,
-    pub(super) counters: WriterCounters,
+    pub(super) writer_stats: Mutex<WriterStats>,
 }
 
 impl StoreState {
-    pub(super) fn new() -> Self {
-        Self {
-            health: Mutex::new(StoreHealth::WaitingForLock),
-            verified_tenths: AtomicU8::new(0),
-            health_changed: Condvar::new(),
-            read_source: RwLock::new(None),
-            unreadable_rows: AtomicU64::new(0),
-            suspect_jobs: Mutex::default(),
-            suspect_deliveries: Mutex::default(),
-            job_due_tx: Mutex::default(),
-            delivery_due_callback: Mutex::default(),
-            failure_txs: Mutex::default(),
-            log_holds: Arc::default(),
-            counters: WriterCounters::default(),
-        }
-    }
-
     pub(super) fn health(&self) -> StoreHealth {
         self.health.lock().clone()
     }
@@ -275,19 +226,8 @@ impl StoreState {
             .saturating_mul(10)
     }
 
-    /// Waits until no other process has the file open, or until opening fails.
-    pub(super) fn wait_exclusive(&self) -> Result<(), StoreError> {
-        self.wait_while(|health| matches!(health, StoreHealth::WaitingForLock))
-    }
-
-    /// Waits until the file is open, or until opening fails.
-    pub(super) fn wait_open(&self) -> Result<(), StoreError> {
-        self.wait_while(|health| {
-            matches!(health, StoreHealth::WaitingForLock | StoreHealth::Opening)
-        })
-    }
-
-    fn wait_while(&self, is_pending: impl Fn(&StoreHealth) -> bool) -> Result<(), StoreError> {
+    /// Waits while the health is pending, and returns the reason if opening failed.
+    pub(super) fn wait_while(&self, is_pending: impl Fn(&StoreHealth) -> bool) -> StoreResult<()> {
         let mut health = self.health.lock();
         loop {
             match &*health {
@@ -297,9 +237,7 @@ impl StoreState {
                 StoreHealth::WaitingForLock
                 | StoreHealth::Opening
                 | StoreHealth::Ready
-                | StoreHealth::LowSpace => {
-                    return Ok(());
-                }
+                | StoreHealth::LowSpace => return Ok(()),
                 StoreHealth::NoSpace => return Err(StoreError::NoSpace),
                 StoreHealth::Failed(error) => return Err(error.clone()),
                 StoreHealth::Closed => return Err(StoreError::NotOpen),
@@ -320,35 +258,6 @@ impl StoreState {
 
     pub(super) fn read_source(&self) -> Option<ReadSource> {
         self.read_source.read().clone()
-    }
-
-    pub(super) fn record_unreadable_rows(&self, rows: u64) {
-        self.unreadable_rows.store(rows, Ordering::Relaxed);
-    }
-
-    pub(super) fn unreadable_rows(&self) -> u64 {
-        self.unreadable_rows.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn record_suspects(&self, jobs: Vec<JobId>, deliveries: Vec<JobId>) {
-        *self.suspect_jobs.lock() = jobs;
-        *self.suspect_deliveries.lock() = deliveries;
-    }
-
-    pub(super) fn suspect_deliveries(&self) -> Vec<JobId> {
-        self.suspect_deliveries.lock().clone()
-    }
-
-    pub(super) fn suspect_jobs(&self) -> Vec<JobId> {
-        self.suspect_jobs.lock().clone()
-    }
-
-    pub(super) fn on_job_due(&self, job_due_tx: Sender<()>) {
-        *self.job_due_tx.lock() = Some(job_due_tx);
-    }
-
-    pub(super) fn on_delivery_due(&self, callback: impl Fn() + Send + 'static) {
-        *self.delivery_due_callback.lock() = Some(Box::new(callback));
     }
 
     pub(super) fn on_failure(&self, failure_tx: Sender<StoreError>) {

@@ -39,12 +39,12 @@ fn only_configured_proxy_is_used() {
         Proxy::connecting_to(address_of(&crm)),
         Proxy::connecting_to(address_of(&crm)),
     );
-    let way = format!(
+    let proxy_keys = format!(
         "proxy = \"http://{}\"\nproxy_auth = \"text:ann:hush\"",
         proxy.address()
     );
     // Only the proxy knows this host name.
-    let tables = table("crm", "http://crm.test/hook", &way)
+    let tables = table("crm", "http://crm.test/hook", &proxy_keys)
         + &table("near", &near.url(), "allow_private = true");
     let mut server = Server::stopped(&format!("{}{tables}", flow(&["crm", "near"])));
     let trap_url = format!("http://{}", trap.address());
@@ -83,7 +83,7 @@ fn only_configured_proxy_is_used() {
     let tables = table(
         "crm",
         "http://crm.test/hook",
-        &format!("{way}\ntimeout = \"20s\""),
+        &format!("{proxy_keys}\ntimeout = \"20s\""),
     );
     server.configure(&format!("{}{tables}", flow(&["crm"])));
     assert_eq!(server.cli(&["reload"]).code, 0);
@@ -107,7 +107,7 @@ fn https_through_proxy_stays_encrypted() {
         b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n".to_vec()
     });
     let proxy = Proxy::connecting_to(crm.address());
-    let way = format!(
+    let proxy_keys = format!(
         "proxy = \"http://{}\"\nallow_private = true",
         proxy.address()
     );
@@ -116,7 +116,7 @@ fn https_through_proxy_stays_encrypted() {
     let mut server = Server::stopped(&format!(
         "{}{}",
         flow(&["crm"]),
-        table("crm", "https://localhost/hook", &way)
+        table("crm", "https://localhost/hook", &proxy_keys)
     ));
     server.start_with(&[("SSL_CERT_FILE", CERTIFICATE)]);
     send(&server, "sealed");
@@ -140,11 +140,11 @@ fn proxy_refusal_is_reported_and_delivery_retried() {
         let crm = FakeReceiver::well();
         let proxy = Proxy::connecting_to(address_of(&crm));
         proxy.refuses(Some(refusal));
-        let way = format!("proxy = \"http://{}\"", proxy.address());
+        let proxy_keys = format!("proxy = \"http://{}\"", proxy.address());
         let server = Server::start(&format!(
             "{}{}",
             flow(&["crm"]),
-            table("crm", "http://crm.test/hook", &way)
+            table("crm", "http://crm.test/hook", &proxy_keys)
         ));
         send(&server, "waits");
         let shown = eventually("the delivery shows why", || {
@@ -170,11 +170,11 @@ fn proxy_refusal_is_reported_and_delivery_retried() {
 #[test]
 fn config_check_shows_proxy_and_validates_password() {
     let config = |auth: &str| {
-        let way = format!("proxy = \"http://127.0.0.1:3128\"\nproxy_auth = \"text:{auth}\"");
+        let proxy_keys = format!("proxy = \"http://127.0.0.1:3128\"\nproxy_auth = \"text:{auth}\"");
         format!(
             "{}{}",
             flow(&["crm"]),
-            table("crm", "https://crm.example/hook", &way)
+            table("crm", "https://crm.example/hook", &proxy_keys)
         )
     };
     let server = Server::stopped(&config("no colon"));

@@ -247,7 +247,7 @@ fn event_that_fails_template_is_deliverable_after_fix() {
     let letter = dead_letter(&server);
     let reason = letter["reason"].as_str().unwrap();
     assert!(
-        reason.starts_with("its template for submission.accepted fails at line 1, column 51: "),
+        reason.starts_with("the destination's payload template for submission.accepted fails at line 1, column 51: "),
         "{reason}"
     );
     assert!(

@@ -290,7 +290,8 @@ fn copy_that_times_out_during_original_gets_503() {
         late.text()
     );
     assert!(
-        late.text().contains("the same request is in flight"),
+        late.text()
+            .contains("the same encrypted request is still being answered"),
         "{}",
         late.text()
     );

@@ -4,8 +4,8 @@ use jiff::civil::{Date, Time};
 
 use crate::admin::context::AdminContext;
 use crate::admin::error::AdminError;
-use crate::admin::queries::booking_not_found;
 use crate::admin::responses::BookingRow;
+use crate::admin::text::join_or_none;
 use crate::domain::ids::BookingId;
 use crate::store::{BookingOutcome, CancelBooking, MoveBooking};
 
@@ -26,7 +26,7 @@ pub(super) fn move_booking(
     time: Time,
 ) -> Result<BookingRow, AdminError> {
     let Some(found) = context.snapshot()?.booking(id)? else {
-        return Err(booking_not_found(id));
+        return Err(AdminError::missing("booking", id));
     };
     let catalog = context.catalog();
     let Some(calendar) = catalog.calendars.get(&found.calendar) else {
@@ -50,26 +50,21 @@ pub(super) fn move_booking(
         .iter()
         .map(|slot| format!("{} {}", slot.date, slot.clock_time()))
         .collect();
-    let free = if free.is_empty() {
-        "none".to_owned()
-    } else {
-        free.join(", ")
-    };
+    let free = join_or_none(&free);
     Err(AdminError::failed(format!(
         "{why} Nearest free slots: {free}"
     )))
 }
 
 fn booking_row(id: BookingId, outcome: BookingOutcome) -> Result<BookingRow, AdminError> {
-    match outcome {
-        BookingOutcome::Updated(booking) => Ok(BookingRow::new(id, booking)),
-        BookingOutcome::SlotRefused(why) => Err(AdminError::failed(why.to_string())),
-        BookingOutcome::AlreadyCancelled => Err(AdminError::failed(format!(
-            "booking {id} is already cancelled"
-        ))),
-        BookingOutcome::OtherCalendar(calendar) => Err(AdminError::failed(format!(
-            "booking {id} is in calendar {calendar}: move it within that calendar"
-        ))),
-        BookingOutcome::NotFound => Err(booking_not_found(id)),
-    }
+    let why = match outcome {
+        BookingOutcome::Updated(booking) => return Ok(BookingRow::new(id, booking)),
+        BookingOutcome::SlotRefused(why) => why.to_string(),
+        BookingOutcome::AlreadyCancelled => format!("booking {id} is already cancelled"),
+        BookingOutcome::OtherCalendar(calendar) => {
+            format!("booking {id} is in calendar {calendar}: move it within that calendar")
+        }
+        BookingOutcome::NotFound => return Err(AdminError::missing("booking", id)),
+    };
+    Err(AdminError::failed(why))
 }

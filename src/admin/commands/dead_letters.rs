@@ -95,10 +95,8 @@ fn choose_dead_letters(
     let (catalog, now, rows_max) = (context.catalog(), context.now(), max_rows(filter.limit));
     for_each_dead_letter(context, filter, |row| {
         chosen.push(row.job.id);
-        let max_age = row
-            .destination
-            .as_ref()
-            .and_then(|to| catalog.max_ages.get(to));
+        let destination = row.destination.as_ref();
+        let max_age = destination.and_then(|to| catalog.max_ages.get(to));
         let is_expired = max_age.is_some_and(|max_age| now.since(row.job.created_at) >= *max_age);
         expired_messages += usize::from(is_expired);
         if samples.len() < SAMPLES_MAX {

@@ -68,10 +68,9 @@ fn discard_one(context: &AdminContext, id: JobId) -> Result<JobChangeRow<Deliver
         [DeadLetterOutcome::Refused(refused)] => refused,
         _ => return Err(delivery_not_found(id)),
     };
-    let suggestion = if refused.state == JobState::Dead {
-        format!(": run `flowgate dead-letters discard {id}`")
-    } else {
-        String::new()
+    let suggestion = match refused.state {
+        JobState::Dead => format!(": run `flowgate dead-letters discard {id}`"),
+        _ => String::new(),
     };
     Err(AdminError::failed(format!(
         "only a scheduled delivery can be discarded here, and delivery {id} is {}{suggestion}",

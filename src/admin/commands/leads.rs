@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use crate::admin::context::AdminContext;
 use crate::admin::error::AdminError;
 use crate::admin::protocol::AgentSettings;
-use crate::admin::queries::{get_lead, lead_not_found};
+use crate::admin::queries::get_lead;
 use crate::admin::responses::{AgentRow, LeadDetails};
 use crate::domain::ids::{AgentName, LeadId, TeamName};
 use crate::domain::lead::Absence;
@@ -32,8 +32,10 @@ pub(super) fn update_lead(
         (LeadOutcome::AlreadyClosed, _) => {
             Err(AdminError::failed(format!("lead {id} is closed already")))
         }
-        (LeadOutcome::AgentNotFound, Some(agent)) => Err(agent_not_found(&agent)),
-        (LeadOutcome::AgentNotFound | LeadOutcome::NotFound, _) => Err(lead_not_found(id)),
+        (LeadOutcome::AgentNotFound, Some(agent)) => Err(AdminError::missing("agent", agent)),
+        (LeadOutcome::AgentNotFound | LeadOutcome::NotFound, _) => {
+            Err(AdminError::missing("lead", id))
+        }
     }
 }
 
@@ -124,12 +126,6 @@ fn agent_row(
         AgentOutcome::NameTaken => Err(AdminError::failed(format!(
             "agent {name} exists: choose another name, or `flowgate agents set {name} …` to change this one"
         ))),
-        AgentOutcome::NotFound => Err(agent_not_found(name)),
+        AgentOutcome::NotFound => Err(AdminError::missing("agent", name)),
     }
-}
-
-fn agent_not_found(name: &AgentName) -> AdminError {
-    AdminError::not_found(format!(
-        "there is no agent {name}: `flowgate agents` lists them"
-    ))
 }

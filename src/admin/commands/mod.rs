@@ -11,11 +11,13 @@ mod leads;
 use crate::store::AgentChange;
 
 use super::context::{AdminContext, RowSink, send_row};
-use super::destinations;
+use super::destinations::set_paused;
 use super::error::AdminError;
 use super::protocol::AdminCommand;
 use bookings::{cancel_booking, move_booking};
 use dead_letters::{DeadLetterAction, change_dead_letters};
+use deliveries::discard_deliveries;
+use leads::update_lead;
 
 /// Executes one change and sends the new state.
 pub(super) fn execute(
@@ -23,7 +25,8 @@ pub(super) fn execute(
     command: AdminCommand,
     sink: &mut RowSink<'_>,
 ) -> Result<(), AdminError> {
-    let change_agent = |name: &_, change| leads::change_agent(context, name, change);
+    let mut change_agent =
+        |name: &_, change| send_row(sink, leads::change_agent(context, name, change)?);
     match command {
         AdminCommand::RetryDeadLetters(selector) => {
             let action = DeadLetterAction::Retry;
@@ -34,17 +37,17 @@ pub(super) fn execute(
             send_row(sink, change_dead_letters(context, selector, action)?)
         }
         AdminCommand::DiscardDeliveries(selector) => {
-            send_row(sink, deliveries::discard_deliveries(context, selector)?)
+            send_row(sink, discard_deliveries(context, selector)?)
         }
         AdminCommand::PauseDestination { name } => {
-            send_row(sink, destinations::set_paused(context, &name, true)?)
+            send_row(sink, set_paused(context, &name, true)?)
         }
         AdminCommand::ResumeDestination { name } => {
-            send_row(sink, destinations::set_paused(context, &name, false)?)
+            send_row(sink, set_paused(context, &name, false)?)
         }
-        AdminCommand::CloseLead { id } => send_row(sink, leads::update_lead(context, id, None)?),
+        AdminCommand::CloseLead { id } => send_row(sink, update_lead(context, id, None)?),
         AdminCommand::AssignLead { id, agent } => {
-            send_row(sink, leads::update_lead(context, id, Some(agent))?)
+            send_row(sink, update_lead(context, id, Some(agent))?)
         }
         AdminCommand::AddAgent {
             name,
@@ -57,19 +60,13 @@ pub(super) fn execute(
             settings,
         } => {
             let change = leads::settings_change(team, settings)?;
-            send_row(sink, change_agent(&name, change)?)
+            change_agent(&name, change)
         }
-        AdminCommand::PauseAgent { name } => {
-            send_row(sink, change_agent(&name, AgentChange::Pause)?)
-        }
-        AdminCommand::ResumeAgent { name } => {
-            send_row(sink, change_agent(&name, AgentChange::Resume)?)
-        }
-        AdminCommand::RemoveAgent { name } => {
-            send_row(sink, change_agent(&name, AgentChange::Remove)?)
-        }
+        AdminCommand::PauseAgent { name } => change_agent(&name, AgentChange::Pause),
+        AdminCommand::ResumeAgent { name } => change_agent(&name, AgentChange::Resume),
+        AdminCommand::RemoveAgent { name } => change_agent(&name, AgentChange::Remove),
         AdminCommand::SetAgentAbsence { name, from, to } => {
-            send_row(sink, change_agent(&name, leads::absence_change(from, to)?)?)
+            change_agent(&name, leads::absence_change(from, to)?)
         }
         AdminCommand::CancelBooking { id } => send_row(sink, cancel_booking(context, id)?),
         AdminCommand::MoveBooking { id, date, time } => {

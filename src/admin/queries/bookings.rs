@@ -10,6 +10,7 @@ use crate::admin::context::{AdminContext, RowSink};
 use crate::admin::error::AdminError;
 use crate::admin::protocol::{ListFilter, SlotFilter};
 use crate::admin::responses::{BookingRow, SlotRow};
+use crate::admin::text::join_or_none;
 use crate::domain::booking::calendar::Calendar;
 use crate::domain::booking::{Booking, Interval};
 use crate::domain::ids::{BookingId, CalendarName};
@@ -22,19 +23,19 @@ pub(super) fn list_bookings(
     filter: &ListFilter,
     sink: &mut RowSink<'_>,
 ) -> Result<(), AdminError> {
-    let states = ["confirmed", "cancelled"];
+    let filter_row = |_: &_, _: &_, id, booking: Booking| {
+        if filter.starts_after(booking.created_at) {
+            return Ok(Break(()));
+        }
+        let wanted = filter.matches_state(booking.state.as_str());
+        Ok(Continue(wanted.then(|| BookingRow::new(id, booking))))
+    };
     send_list(
         context,
         filter,
-        &states,
+        &["confirmed", "cancelled"],
         sink,
-        |_, _, id, booking: Booking| {
-            if filter.starts_after(booking.created_at) {
-                return Ok(Break(()));
-            }
-            let wanted = filter.matches_state(booking.state.as_str());
-            Ok(Continue(wanted.then(|| BookingRow::new(id, booking))))
-        },
+        filter_row,
     )
 }
 
@@ -42,13 +43,7 @@ pub(super) fn get_booking(context: &AdminContext, id: BookingId) -> Result<Booki
     let found = context.snapshot()?.booking(id)?;
     found
         .map(|booking| BookingRow::new(id, booking))
-        .ok_or_else(|| booking_not_found(id))
-}
-
-pub(in crate::admin) fn booking_not_found(id: BookingId) -> AdminError {
-    AdminError::not_found(format!(
-        "there is no booking {id}: `flowgate bookings` lists them"
-    ))
+        .ok_or_else(|| AdminError::missing("booking", id))
 }
 
 pub(super) fn list_slots(
@@ -61,13 +56,9 @@ pub(super) fn list_slots(
         && !catalog.calendars.contains_key(name)
     {
         let known: Vec<&str> = catalog.calendars.keys().map(CalendarName::as_str).collect();
-        let known = if known.is_empty() {
-            "none".to_owned()
-        } else {
-            known.join(", ")
-        };
         return Err(AdminError::not_found(format!(
-            "there is no calendar {name}: the config has {known}"
+            "there is no calendar {name}: the config has {}",
+            join_or_none(&known)
         )));
     }
     let mut sink = LimitedSink::new(filter.limit, sink);
@@ -95,11 +86,11 @@ fn send_slots(
     let last = filter
         .to
         .unwrap_or_else(|| first.saturating_add(Span::new().days(6)))
-        .min(calendar.last_bookable_date(now));
+        .min(calendar.bookable_dates(now).1);
     let days = first.series(Span::new().days(1));
     let is_included = |date: &Date| *date <= last;
     for date in days.take_while(is_included).take(DAYS_MAX) {
-        let slots = calendar.collect_available_starts(date, now);
+        let slots: Vec<_> = calendar.available_starts(date, now).collect();
         let (Some(earliest), Some(latest)) = (slots.first(), slots.last()) else {
             continue;
         };

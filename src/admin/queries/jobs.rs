@@ -65,12 +65,9 @@ fn matches_flow(
 pub(super) fn get_job(context: &AdminContext, id: JobId) -> Result<JobDetails, AdminError> {
     let snapshot = context.snapshot()?;
     let Some(job) = snapshot.job(id)? else {
-        return Err(AdminError::not_found(format!(
-            "there is no job {id}: `flowgate jobs` lists them"
-        )));
+        return Err(AdminError::missing("job", id));
     };
-    let message = snapshot.receipt(id).transpose();
-    let message = message.map(|receipt| {
+    let message = snapshot.receipt(id).transpose().map(|receipt| {
         QueryRow::from_stored(RowKey::Id(id.get()), receipt.map(MessageStatusRow::from))
     });
     Ok(JobDetails {
@@ -133,19 +130,12 @@ fn scan_dead_letters(
         let delivery = delivery_of_job(snapshot, id)?;
         let wanted = match &delivery {
             Some((delivery, event)) => filter.matches_delivery(delivery, event),
-            None => {
-                filter.destination.is_none()
-                    && filter.event.is_none()
-                    && matches_flow(snapshot, filter, id, &job)?
-            }
+            None if filter.destination.is_some() || filter.event.is_some() => false,
+            None => matches_flow(snapshot, filter, id, &job)?,
         };
-        Ok(Continue(wanted.then(|| {
-            DeadLetterRow::new(
-                JobRow::new(id, &job, false),
-                &dead_letter,
-                delivery.as_ref(),
-            )
-        })))
+        let job = JobRow::new(id, &job, false);
+        let row = || DeadLetterRow::new(job, &dead_letter, delivery.as_ref());
+        Ok(Continue(wanted.then(row)))
     };
     for_each_page(context, filter_row, visit)
 }
@@ -158,10 +148,8 @@ pub(super) fn get_dead_letter(
     let (Some(dead_letter), Some(job)) = (snapshot.dead_letter(id)?, snapshot.job(id)?) else {
         return Err(dead_letter_not_found(&snapshot, id)?);
     };
-    let (job, delivery) = (
-        JobRow::new(id, &job, false),
-        delivery_of_job(&snapshot, id)?,
-    );
+    let job = JobRow::new(id, &job, false);
+    let delivery = delivery_of_job(&snapshot, id)?;
     Ok(DeadLetterDetails {
         dead_letter: DeadLetterRow::new(job, &dead_letter, delivery.as_ref()),
         attempt_history: attempt_history(&snapshot, id)?,

@@ -35,7 +35,7 @@ pub(in crate::admin) fn get_lead(
 ) -> Result<LeadDetails, AdminError> {
     let snapshot = context.snapshot()?;
     let Some(lead) = snapshot.lead(id)? else {
-        return Err(lead_not_found(id));
+        return Err(AdminError::missing("lead", id));
     };
     let names = AgentNames::default();
     let candidates = lead.assignment.candidates.iter().map(|one| CandidateRow {
@@ -51,12 +51,6 @@ pub(in crate::admin) fn get_lead(
         more_candidates: lead.assignment.omitted,
         lead: LeadRow::new(id, &lead, names.lookup(&snapshot, lead.agent)),
     })
-}
-
-pub(in crate::admin) fn lead_not_found(id: LeadId) -> AdminError {
-    AdminError::not_found(format!(
-        "there is no lead {id}: `flowgate leads` lists them"
-    ))
 }
 
 pub(super) fn list_agents(

@@ -15,10 +15,9 @@ use super::protocol::AdminQuery;
 use super::responses::FlowRow;
 use super::{destinations, flow_health, gateways, status};
 
-pub(super) use bookings::booking_not_found;
 pub(super) use deliveries::{delivery_not_found, delivery_rows};
 pub(super) use jobs::{dead_letter_not_found, for_each_dead_letter};
-pub(super) use leads::{get_lead, lead_not_found};
+pub(super) use leads::get_lead;
 #[cfg(test)]
 pub(super) use list::PAGE_ROWS;
 
@@ -51,10 +50,8 @@ pub(super) fn answer(
         AdminQuery::Slots(filter) => bookings::list_slots(context, &filter, sink),
         AdminQuery::Flows => {
             let catalog = context.catalog();
-            send_rows(
-                sink,
-                catalog.flows.values().map(|flow| FlowRow::from(&**flow)),
-            )
+            let flows = catalog.flows.values();
+            send_rows(sink, flows.map(|flow| FlowRow::from(&**flow)))
         }
         AdminQuery::FlowErrors(filter) => submissions::list_flow_errors(context, &filter, sink),
         AdminQuery::FlowHealth { flow } => {

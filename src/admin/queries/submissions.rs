@@ -29,12 +29,8 @@ fn submission_row(
         Some(lead) => snapshot.lead(lead)?,
         None => None,
     };
-    let mut row = SubmissionRow::new(
-        id,
-        stored,
-        job.as_ref(),
-        names.lookup(snapshot, lead.and_then(|lead| lead.agent)),
-    );
+    let agent = names.lookup(snapshot, lead.and_then(|lead| lead.agent));
+    let mut row = SubmissionRow::new(id, stored, job.as_ref(), agent);
     if row.message_id.is_none() || row.customer.is_none() {
         // A late arrival by webhook has the message ID and the customer.
         for late_arrival in snapshot.late_arrivals(id)? {
@@ -76,9 +72,7 @@ pub(super) fn get_submission(
 ) -> Result<SubmissionDetails, AdminError> {
     let snapshot = context.snapshot()?;
     let Some(stored) = snapshot.submission(id)? else {
-        return Err(AdminError::not_found(format!(
-            "there is no submission {id}: `flowgate submissions` lists them"
-        )));
+        return Err(AdminError::missing("submission", id));
     };
     let late_arrivals = snapshot.late_arrivals(id)?.into_iter();
     Ok(SubmissionDetails {
@@ -101,10 +95,8 @@ pub(super) fn list_drafts(
     let (catalog, now) = (context.catalog(), context.now());
     let state_of = |draft: &Draft| {
         let flow = catalog.flows.get(&draft.flow);
-        draft.state(
-            now,
-            flow.map_or(ABANDONED_AFTER, |flow| flow.abandoned_after),
-        )
+        let abandoned_after = flow.map_or(ABANDONED_AFTER, |flow| flow.abandoned_after);
+        draft.state(now, abandoned_after)
     };
     let is_wanted = |draft: &Draft| {
         filter.matches_flow(Some(&draft.flow))

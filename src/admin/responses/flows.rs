@@ -30,15 +30,12 @@ pub(crate) struct FlowRow {
 
 impl From<&Flow> for FlowRow {
     fn from(flow: &Flow) -> Self {
+        let screens = flow.screens.iter();
         Self {
             name: flow.name.clone(),
             path: flow.path.clone(),
             encrypted: flow.encryption == EncryptionMode::Required,
-            screens: flow
-                .screens
-                .iter()
-                .map(|screen| screen.name.clone())
-                .collect(),
+            screens: screens.map(|screen| screen.name.clone()).collect(),
         }
     }
 }

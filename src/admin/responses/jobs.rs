@@ -37,16 +37,14 @@ pub struct JobRow {
 impl JobRow {
     /// Creates the row of a job. `running` is `true` if the job is in flight.
     pub(crate) fn new(id: JobId, job: &Job, running: bool) -> Self {
-        let running = running && job.state == JobState::Scheduled;
+        let state = match job.state {
+            JobState::Scheduled if running => "running",
+            state => state.as_str(),
+        };
         Self {
             id,
             kind: job.kind.as_str().to_owned(),
-            state: if running {
-                "running"
-            } else {
-                job.state.as_str()
-            }
-            .to_owned(),
+            state: state.to_owned(),
             attempts: job.attempts,
             due_at: job.due_at,
             submission_id: job.submission_id,

@@ -3,19 +3,19 @@
 use serde_json::{Value, json};
 
 use super::support::{
-    AdminHarness, START, agent, all_jobs, assert_contains, assert_starts_with, filter, ids,
-    one_job, team,
+    AdminHarness, START, agent, all_jobs, corrected_job, filter, ids, one_job, select_jobs, team,
 };
-use crate::admin::{AdminCommand, AdminQuery, AgentSettings, ErrorCode, JobSelector, ListFilter};
+use crate::admin::{AdminCommand, AdminQuery, AgentSettings, ErrorCode, ListFilter};
 use crate::domain::ids::{BookingId, JobId, LeadId};
 use crate::domain::rate_limiter::Rate;
 use crate::domain::time::{Millis, Timestamp};
 
 fn dead_letter_count(harness: &AdminHarness) -> usize {
-    harness
-        .rows(AdminQuery::DeadLetters(ListFilter::default()))
-        .unwrap()
-        .len()
+    dead_letter_ids(harness).len()
+}
+
+fn dead_letter_ids(harness: &AdminHarness) -> Vec<u64> {
+    harness.ids(AdminQuery::DeadLetters(ListFilter::default()))
 }
 
 /// Accepts this number of forms and marks their jobs as dead.
@@ -50,19 +50,12 @@ fn dry_run_counts_and_changes_nothing() {
 fn limit_selects_newest_dead_letters() {
     let harness = AdminHarness::new();
     make_dead_letters(&harness, 3);
-    let filter = filter(|f| f.limit = 2);
+    let newest = select_jobs(filter(|f| f.limit = 2), false, None);
     assert_eq!(
-        harness.row(AdminCommand::DiscardDeadLetters(JobSelector::All {
-            filter,
-            dry_run: false,
-            rate: None
-        })),
+        harness.row(AdminCommand::DiscardDeadLetters(newest)),
         json!({"changed": 2})
     );
-    let left = harness
-        .rows(AdminQuery::DeadLetters(ListFilter::default()))
-        .unwrap();
-    assert_eq!(ids(&left), [1]);
+    assert_eq!(dead_letter_ids(&harness), [1]);
 }
 
 #[test]
@@ -70,11 +63,8 @@ fn retry_rate_is_limited_to_one_week() {
     let harness = AdminHarness::new();
     make_dead_letters(&harness, 3);
     let at = |rate: Rate, dry_run| {
-        AdminCommand::RetryDeadLetters(JobSelector::All {
-            filter: ListFilter::default(),
-            dry_run,
-            rate: Some(rate),
-        })
+        let all = select_jobs(ListFilter::default(), dry_run, Some(rate));
+        AdminCommand::RetryDeadLetters(all)
     };
     // The parser accepts no rate this slow. Here it replaces a large number of dead letters.
     let slow = Rate {
@@ -82,12 +72,8 @@ fn retry_rate_is_limited_to_one_week() {
         per: Millis::from_secs(4 * 24 * 60 * 60),
     };
     for dry_run in [true, false] {
-        let refusal = harness.error(at(slow, dry_run));
-        assert_eq!(refusal.code, ErrorCode::Invalid);
-        assert_contains(
-            &refusal.message,
-            "3 dead letters at 1/h would take longer than 7 days",
-        );
+        let why = "3 dead letters at 1/h would take longer than 7 days";
+        harness.assert_error(at(slow, dry_run), ErrorCode::Invalid, why);
     }
     assert_eq!(dead_letter_count(&harness), 3);
     harness.row(at(Rate::parse("1/h").unwrap(), false));
@@ -110,15 +96,9 @@ fn retry_rate_is_limited_to_one_week() {
 fn corrected_payload_is_stored_beside_original() {
     let harness = AdminHarness::new();
     let job = harness.accept_unparsable("{\"message\":7}", "the message is no object");
-    let one = |payload: &str| {
-        AdminCommand::RetryDeadLetters(JobSelector::One {
-            id: job,
-            payload: Some(payload.to_owned()),
-        })
-    };
-    let refusal = harness.error(one("{oops"));
-    assert_eq!(refusal.code, ErrorCode::Invalid);
-    assert_starts_with(&refusal.message, "the payload is not valid JSON: ");
+    let one = |payload| AdminCommand::RetryDeadLetters(corrected_job(job, payload));
+    let why = "the payload is not valid JSON: ";
+    harness.assert_error(one("{oops"), ErrorCode::Invalid, why);
 
     assert_eq!(harness.row(one("{\"message\":{}}"))["state"], "scheduled");
     harness.mark_dead(job, "still nothing to be made of it");
@@ -134,21 +114,23 @@ fn submission_job_rejects_payload() {
     let harness = AdminHarness::new();
     let job = harness.accept("a");
     harness.mark_dead(job, "the flow has gone");
-    let refusal = harness.error(AdminCommand::RetryDeadLetters(JobSelector::One {
-        id: job,
-        payload: Some("{}".to_owned()),
-    }));
-    assert_contains(&refusal.message, "its fields can't be replaced");
+    let retry = AdminCommand::RetryDeadLetters(corrected_job(job, "{}"));
+    harness.assert_error(retry, ErrorCode::Failed, "its fields can't be replaced");
     assert_eq!(dead_letter_count(&harness), 1);
 }
 
 #[test]
-fn discard_of_scheduled_job_names_state() {
+fn change_of_other_job_names_its_state() {
     let harness = AdminHarness::new();
     let job = harness.accept("a");
-    let refusal = harness.error(AdminCommand::DiscardDeadLetters(one_job(job)));
-    assert_eq!(refusal.code, ErrorCode::NotFound);
-    assert_starts_with(&refusal.message, "job 1 is scheduled, not a dead letter");
+    let discard = || AdminCommand::DiscardDeadLetters(one_job(job));
+    let why = "job 1 is scheduled, not a dead letter";
+    harness.assert_error(discard(), ErrorCode::NotFound, why);
+    harness.mark_dead(job, "the flow has gone");
+    harness.row(discard());
+    let retry = AdminCommand::RetryDeadLetters(one_job(job));
+    let why = "job 1 is discarded, not a dead letter";
+    harness.assert_error(retry, ErrorCode::NotFound, why);
 }
 
 #[test]
@@ -160,20 +142,17 @@ fn absent_agent_gets_no_leads() {
         from: from.parse().unwrap(),
         to: to.parse().unwrap(),
     };
-    let refusal = harness.error(absent("2026-11-25", "2026-11-24"));
-    assert_contains(&refusal.message, "ends on 2026-11-24, before it begins");
+    let why = "ends on 2026-11-24, before it begins";
+    harness.assert_error(absent("2026-11-25", "2026-11-24"), ErrorCode::Invalid, why);
     let row = harness.row(absent("2026-11-24", "2026-11-24"));
     assert_eq!(
         row["absences"],
         json!([{"from": "2026-11-24T00:00:00.000Z", "to": "2026-11-25T00:00:00.000Z"}])
     );
 
-    let job = harness.accept("a");
-    harness.finish(job);
-    assert_eq!(
-        harness.row(AdminQuery::Lead { id: LeadId::new(1) })["agent"],
-        Value::Null
-    );
+    harness.accept_and_finish("a");
+    let lead = harness.row(AdminQuery::Lead { id: LeadId::new(1) });
+    assert_eq!(lead["agent"], Value::Null);
 }
 
 #[test]
@@ -185,31 +164,26 @@ fn agent_name_is_unique_and_weight_in_range() {
         team: team("sales"),
         settings,
     };
-    let refusal = harness.error(add(AgentSettings::default()));
-    assert_starts_with(&refusal.message, "agent Ann exists");
+    let again = add(AgentSettings::default());
+    harness.assert_error(again, ErrorCode::Failed, "agent Ann exists");
     for weight in [0, 1001] {
-        let refusal = harness.error(add(AgentSettings {
+        let wrong = add(AgentSettings {
             weight: Some(weight),
             ..AgentSettings::default()
-        }));
-        assert_eq!(
-            refusal.message,
-            format!("the weight must be from 1 to 1000, not {weight}")
-        );
+        });
+        let why = format!("the weight must be from 1 to 1000, not {weight}");
+        harness.assert_error(wrong, ErrorCode::Invalid, &why);
     }
-    let missing = harness.error(AdminCommand::PauseAgent { name: agent("Bob") });
-    assert_eq!(
-        missing.message,
-        "there is no agent Bob: `flowgate agents` lists them"
-    );
+    let pause = AdminCommand::PauseAgent { name: agent("Bob") };
+    let why = "there is no agent Bob: `flowgate agents` lists them";
+    harness.assert_error(pause, ErrorCode::NotFound, why);
 }
 
 #[test]
 fn lead_closes_once() {
     let harness = AdminHarness::new();
     harness.add_agent("Ann", None);
-    let job = harness.accept("a");
-    harness.finish(job);
+    harness.accept_and_finish("a");
     let close = || AdminCommand::CloseLead { id: LeadId::new(1) };
     assert_eq!(harness.row(close())["state"], "closed");
     assert_eq!(harness.error(close()).message, "lead 1 is closed already");
@@ -220,46 +194,22 @@ fn booking_moves_only_to_free_slot() {
     let harness = AdminHarness::new();
     harness.book("a", "2026-11-24", "10:00");
     harness.book("b", "2026-11-24", "11:00");
+    let id = BookingId::new(1);
     let move_to = |time: &str| AdminCommand::MoveBooking {
-        id: BookingId::new(1),
+        id,
         date: "2026-11-24".parse().unwrap(),
         time: time.parse().unwrap(),
     };
-    let refusal = harness.error(move_to("11:00"));
-    assert_contains(
-        &refusal.message,
-        "Nearest free slots: 2026-11-24 09:00, 2026-11-25 09:00",
-    );
-    assert_eq!(
-        harness.row(AdminQuery::Booking {
-            id: BookingId::new(1)
-        })["time"],
-        "10:00"
-    );
+    let why = "Nearest free slots: 2026-11-24 09:00, 2026-11-25 09:00";
+    harness.assert_error(move_to("11:00"), ErrorCode::Failed, why);
+    assert_eq!(harness.row(AdminQuery::Booking { id })["time"], "10:00");
     assert_eq!(harness.row(move_to("09:00"))["time"], "09:00");
 
-    let cancel = || AdminCommand::CancelBooking {
-        id: BookingId::new(1),
-    };
+    let cancel = || AdminCommand::CancelBooking { id };
     assert_eq!(harness.row(cancel())["state"], "cancelled");
-    assert_eq!(
-        harness.error(cancel()).message,
-        "booking 1 is already cancelled"
-    );
-    assert_eq!(
-        harness.error(move_to("10:00")).message,
-        "booking 1 is already cancelled"
-    );
+    for change in [cancel(), move_to("10:00")] {
+        harness.assert_error(change, ErrorCode::Failed, "booking 1 is already cancelled");
+    }
     let report = harness.rows(AdminQuery::CheckIntegrity).unwrap();
     assert_eq!(report.len(), 1, "nothing found, one summary: {report:?}");
-}
-
-#[test]
-fn retry_of_discarded_dead_letter_fails() {
-    let harness = AdminHarness::new();
-    let job = harness.accept("a");
-    harness.mark_dead(job, "the flow has gone");
-    harness.row(AdminCommand::DiscardDeadLetters(one_job(job)));
-    let refusal = harness.error(AdminCommand::RetryDeadLetters(one_job(JobId::new(1))));
-    assert_starts_with(&refusal.message, "job 1 is discarded, not a dead letter");
 }

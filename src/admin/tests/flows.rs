@@ -1,10 +1,13 @@
 //! Tests requests about flows: the config, flow errors, Meta's events, and warnings.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::support::{AdminHarness, START, assert_contains, assert_fields, filter};
+use super::support::{
+    AdminHarness, START, assert_contains, assert_fields, assert_unreadable, filter,
+};
 use crate::admin::{AdminQuery, ErrorCode, ListFilter};
 use crate::domain::health::meta_event::HealthEvent;
 use crate::domain::health::window::{HealthWindow, RequestSample};
@@ -31,9 +34,8 @@ fn record_flow_error(harness: &AdminHarness, flow: &str, error: &str) {
 /// Stores an event of Meta about its flow 17.
 fn ingest_meta_event(harness: &AdminHarness, sent_at: Timestamp, event: &str, more: &Value) {
     let value = more.to_string();
-    let events = vec![HealthEvent::new(Some(sent_at), event, "17", &value)];
     harness.execute(IngestWebhook {
-        health_events: events,
+        health_events: vec![HealthEvent::new(Some(sent_at), event, "17", &value)],
         ..IngestWebhook::default()
     });
 }
@@ -42,25 +44,18 @@ fn ingest_meta_event(harness: &AdminHarness, sent_at: Timestamp, event: &str, mo
 fn harness_with_failing_endpoint() -> AdminHarness {
     let mut gauge = HealthWindow::default();
     for status in [200, 421, 421, 200, 421, 200] {
-        gauge.record_sample(
-            std::time::Duration::ZERO,
-            RequestSample::new(Some(status), "cannot_decrypt", Millis::new(7)),
-        );
+        let sample = RequestSample::new(Some(status), "cannot_decrypt", Millis::new(7));
+        gauge.record_sample(Duration::ZERO, sample);
     }
-    AdminHarness::with_endpoint_health(BTreeMap::from([(
-        home(),
-        gauge.stats(std::time::Duration::ZERO),
-    )]))
+    let stats = gauge.stats(Duration::ZERO);
+    AdminHarness::with_server(Vec::new(), BTreeMap::from([(home(), stats)]))
 }
 
 fn flow_warnings(harness: &AdminHarness) -> Vec<String> {
     let status = harness.row(AdminQuery::Status);
-    let warnings = status["warnings"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|warning| warning.as_str().unwrap().to_owned());
+    let warnings = status["warnings"].as_array().unwrap().iter();
     warnings
+        .map(|warning| warning.as_str().unwrap().to_owned())
         .filter(|warning| warning.contains("flowgate flows"))
         .collect()
 }
@@ -84,22 +79,18 @@ fn flow_errors_are_listed_newest_first_and_filtered() {
     harness.clock.advance(Millis::new(1));
     record_flow_error(&harness, "other", "second");
     record_flow_error(&harness, "home", "third");
-    let errors = |filter| -> Vec<Value> {
-        harness
-            .rows(AdminQuery::FlowErrors(filter))
-            .unwrap()
-            .iter()
-            .map(|row| row["error"].clone())
-            .collect()
-    };
-    assert_eq!(errors(ListFilter::default()), ["third", "second", "first"]);
-    assert_eq!(errors(filter(|f| f.limit = 1)), ["third"]);
-    assert_eq!(
-        errors(filter(|f| f.flow = Some(home()))),
-        ["third", "first"]
-    );
     let since = Some(START.plus(Millis::new(1)));
-    assert_eq!(errors(filter(|f| f.since = since)), ["third", "second"]);
+    for (filter, expected) in [
+        (ListFilter::default(), &["third", "second", "first"][..]),
+        (filter(|f| f.limit = 1), &["third"]),
+        (filter(|f| f.flow = Some(home())), &["third", "first"]),
+        (filter(|f| f.since = since), &["third", "second"]),
+    ] {
+        let rows = harness.rows(AdminQuery::FlowErrors(filter.clone()));
+        let rows = rows.unwrap();
+        let errors: Vec<&Value> = rows.iter().map(|row| &row["error"]).collect();
+        assert_eq!(errors, expected, "{filter:?}");
+    }
 }
 
 #[test]
@@ -107,21 +98,18 @@ fn endpoint_health_is_compared_with_meta_thresholds() {
     let harness = harness_with_failing_endpoint();
     record_flow_error(&harness, "home", "timeout_error");
     let row = harness.row(AdminQuery::FlowHealth { flow: Some(home()) });
-    assert_eq!(
-        row["findings"],
-        json!(["error rate of 50 % is over Meta's threshold of 50 %"])
-    );
     assert_fields(
         &row,
         &json!({"severity": "alert", "errors_by_kind": {"cannot_decrypt": 3}, "p90_ms": 7, "availability": 100.0,
-            "flow_errors": 1}),
+            "flow_errors": 1, "findings": ["error rate of 50 % is over Meta's threshold of 50 %"]}),
     );
     assert_contains(row["suggestion"].as_str().unwrap(), "flowgate keys check");
     for unwatched in ["visit", "nowhere"] {
         let flow = Some(FlowName::new(unwatched).unwrap());
-        assert_eq!(
-            harness.error(AdminQuery::FlowHealth { flow }).code,
-            ErrorCode::NotFound
+        harness.assert_error(
+            AdminQuery::FlowHealth { flow },
+            ErrorCode::NotFound,
+            unwatched,
         );
     }
 }
@@ -129,12 +117,8 @@ fn endpoint_health_is_compared_with_meta_thresholds() {
 #[test]
 fn offline_file_shows_meta_events_without_stats() {
     let harness = AdminHarness::new();
-    ingest_meta_event(
-        &harness,
-        START,
-        "ENDPOINT_LATENCY",
-        &json!({"alert_state": "ACTIVATED", "threshold": 1000, "message": "slow"}),
-    );
+    let slow = json!({"alert_state": "ACTIVATED", "threshold": 1000, "message": "slow"});
+    ingest_meta_event(&harness, START, "ENDPOINT_LATENCY", &slow);
     let rows = harness.rows(AdminQuery::FlowHealth { flow: None }).unwrap();
     assert_fields(
         &rows[0],
@@ -154,84 +138,55 @@ fn unreadable_row_hides_no_other_warning() {
     for error in ["first", "second"] {
         record_flow_error(&harness, "home", error);
     }
+    let activated = json!({"alert_state": "ACTIVATED"});
     for (number, event) in [(0, "CLIENT_ERROR_RATE"), (1, "ENDPOINT_LATENCY")] {
-        ingest_meta_event(
-            &harness,
-            START.plus(Millis::new(number)),
-            event,
-            &json!({"alert_state": "ACTIVATED"}),
-        );
+        ingest_meta_event(&harness, START.plus(Millis::new(number)), event, &activated);
     }
     for table in ["flow_errors", "health_events"] {
         harness.execute(CorruptRow { table, key: 1 });
     }
     let rows = harness.rows(AdminQuery::FlowHealth { flow: None }).unwrap();
     assert_eq!(rows[0]["flow_errors"], 1);
-    assert_fields(
-        &rows[1],
-        &json!({"source": "meta", "event": "ENDPOINT_LATENCY"}),
-    );
+    let event = json!({"source": "meta", "event": "ENDPOINT_LATENCY"});
+    assert_fields(&rows[1], &event);
     for (row, table) in rows[2..].iter().zip(["flow_errors", "health_events"]) {
-        assert_fields(row, &json!({"id": 1, "state": "unreadable"}));
-        assert_contains(row["error"].as_str().unwrap(), &format!("table {table}"));
+        assert_unreadable(row, &json!({"id": 1}), &format!("table {table}"));
     }
     assert_eq!(rows.len(), 4);
     let hints = harness.row(AdminQuery::Status)["warnings"].to_string();
-    assert!(
-        hints.contains("table flow_errors") && hints.contains("ENDPOINT_LATENCY"),
-        "{hints}"
-    );
+    for hint in ["table flow_errors", "ENDPOINT_LATENCY"] {
+        assert_contains(&hints, hint);
+    }
 }
 
 #[test]
 fn status_warns_only_about_problems() {
-    let harness = harness_with_failing_endpoint();
-    let warnings = flow_warnings(&harness);
-    assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert!(
-        warnings[0].contains("flow home: error rate of 50 %"),
-        "{warnings:?}"
-    );
+    let assert_warnings = |harness: &AdminHarness, expected: &[&str]| {
+        let warnings = flow_warnings(harness);
+        assert_eq!(warnings.len(), expected.len(), "{warnings:?}");
+        for (warning, part) in warnings.iter().zip(expected) {
+            assert_contains(warning, part);
+        }
+    };
+    let failing = harness_with_failing_endpoint();
+    assert_warnings(&failing, &["flow home: error rate of 50 %"]);
 
-    let harness = AdminHarness::with_running_jobs(Vec::new());
-    assert!(flow_warnings(&harness).is_empty());
-    ingest_meta_event(
-        &harness,
-        START,
-        "FLOW_STATUS_CHANGE",
-        &json!({"new_status": "PUBLISHED"}),
-    );
-    assert!(flow_warnings(&harness).is_empty());
-    ingest_meta_event(
-        &harness,
-        START.plus(Millis::new(1)),
-        "FLOW_STATUS_CHANGE",
-        &json!({"new_status": "THROTTLED"}),
-    );
-    ingest_meta_event(
-        &harness,
-        START,
-        "ENDPOINT_LATENCY",
-        &json!({"alert_state": "ACTIVATED"}),
-    );
+    let harness = AdminHarness::with_server(Vec::new(), BTreeMap::new());
+    assert_warnings(&harness, &[]);
+    let change_status = |sent_at, status| {
+        let change = json!({"new_status": status});
+        ingest_meta_event(&harness, sent_at, "FLOW_STATUS_CHANGE", &change);
+    };
+    change_status(START, "PUBLISHED");
+    assert_warnings(&harness, &[]);
+    change_status(START.plus(Millis::new(1)), "THROTTLED");
+    let activated = json!({"alert_state": "ACTIVATED"});
+    ingest_meta_event(&harness, START, "ENDPOINT_LATENCY", &activated);
     record_flow_error(&harness, "home", "timeout_error");
-    let warnings = flow_warnings(&harness);
-    assert_eq!(warnings.len(), 3, "{warnings:?}");
-    assert!(
-        warnings[0].contains("ENDPOINT_LATENCY") && warnings[1].contains("THROTTLED"),
-        "{warnings:?}"
-    );
-    assert!(
-        warnings[2].starts_with("1 flow error in the last hour"),
-        "{warnings:?}"
-    );
+    let last = "1 flow error in the last hour";
+    assert_warnings(&harness, &["ENDPOINT_LATENCY", "THROTTLED", last]);
 
+    // An alert that Meta never deactivates causes a warning for a week.
     harness.clock.advance(Millis::from_secs(8 * 24 * 60 * 60));
-    let warnings = flow_warnings(&harness);
-    assert_eq!(
-        warnings.len(),
-        1,
-        "an alert that was never taken back is pointed at for a week: {warnings:?}"
-    );
-    assert!(warnings[0].contains("THROTTLED"));
+    assert_warnings(&harness, &["THROTTLED"]);
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::admin::{
-    AdminCommand, AdminError, AdminHandler, AdminRequest, AgentSettings, JobSelector, ListFilter,
-    ServerHooks,
+    AdminCommand, AdminError, AdminHandler, AdminRequest, AgentSettings, ErrorCode, JobSelector,
+    ListFilter, ServerHooks,
 };
 use crate::clock::{Clock, ManualClock};
 use crate::config::Config;
@@ -21,6 +21,7 @@ use crate::domain::health::window::WindowStats;
 use crate::domain::ids::{AgentName, CalendarName, Customer, FlowName, JobId, TeamName};
 use crate::domain::job::Attempt;
 use crate::domain::job::retry::RetryDecision;
+use crate::domain::rate_limiter::Rate;
 use crate::domain::submission::inbound::{
     Inbound, InboundSubmission, SlotSelector, UnparsableMessage,
 };
@@ -35,6 +36,9 @@ use crate::store::{
 
 /// Start time of the manual clock: 2026-11-24T08:00:00Z, a Tuesday.
 pub const START: Timestamp = Timestamp::from_millis(1_795_507_200_000);
+
+/// Decision after a failed attempt that is retried at once.
+pub const RETRY_AT_START: RetryDecision = RetryDecision::RetryAt { at: START };
 
 const CONFIG: &str = r#"
     [flows.visit]
@@ -77,18 +81,8 @@ impl AdminHarness {
         Self::build(None, config().subscriptions)
     }
 
-    /// Creates a harness for a running server with these jobs in flight.
-    pub fn with_running_jobs(jobs: Vec<JobId>) -> Self {
-        Self::with_server(jobs, BTreeMap::new())
-    }
-
-    /// Creates a harness for a running server with these endpoint statistics.
-    pub fn with_endpoint_health(endpoint_health: BTreeMap<FlowName, WindowStats>) -> Self {
-        Self::with_server(Vec::new(), endpoint_health)
-    }
-
-    fn with_server(jobs: Vec<JobId>, endpoint_health: BTreeMap<FlowName, WindowStats>) -> Self {
-        let warnings = vec!["this is a rehearsal".to_owned()];
+    /// Creates a harness for a running server with these jobs in flight and endpoint statistics.
+    pub fn with_server(jobs: Vec<JobId>, endpoint_health: BTreeMap<FlowName, WindowStats>) -> Self {
         let server = ServerHooks {
             listen: "127.0.0.1:8080".parse().unwrap(),
             running_jobs: Arc::new(move || jobs.clone()),
@@ -96,9 +90,9 @@ impl AdminHarness {
             refusals: Arc::new(RefusalStats::default),
             backup_status: Arc::new(|| None),
             gateway_registry: GatewayRegistry::default(),
-            warnings: Reloadable::new(warnings),
+            warnings: Reloadable::new(vec!["this is a rehearsal".to_owned()]),
             destination_stats: Arc::new(BTreeMap::new),
-            test_destination: Arc::new(|name, _, _| Err(AdminError::destination_not_found(name))),
+            test_destination: Arc::new(|name, _, _| Err(AdminError::missing("destination", name))),
             resume_destination: Arc::new(|_| {}),
             sign_body: Arc::new(|_| None),
             flow_public_key: Arc::new(|_| None),
@@ -172,21 +166,33 @@ impl AdminHarness {
         self.rows(request).unwrap_err()
     }
 
+    /// Asserts that a request fails with this code and a message that contains `part`.
+    #[track_caller]
+    pub fn assert_error(&self, request: impl Into<AdminRequest>, code: ErrorCode, part: &str) {
+        let error = self.error(request);
+        assert_eq!(error.code, code, "{error}");
+        assert_contains(&error.message, part);
+    }
+
     pub fn add_agent(&self, name: &str, max: Option<u32>) {
-        let settings = AgentSettings {
-            max_leads: max,
-            ..AgentSettings::default()
-        };
         self.row(AdminCommand::AddAgent {
             name: agent(name),
             team: team("sales"),
-            settings,
+            settings: AgentSettings {
+                max_leads: max,
+                ..AgentSettings::default()
+            },
         });
     }
 
     /// Accepts a form and returns its job.
     pub fn accept(&self, token: &str) -> JobId {
         self.accept_form(form(token, "{\"name\":\"Ann\"}"))
+    }
+
+    /// Accepts a form whose job then creates a lead.
+    pub fn accept_and_finish(&self, token: &str) {
+        self.finish(self.accept(token));
     }
 
     /// Accepts one form for each number, in order.
@@ -200,15 +206,14 @@ impl AdminHarness {
     pub fn book(&self, token: &str, date: &str, time: &str) -> JobId {
         let chair = CalendarName::new("chair").unwrap();
         let calendar = Arc::clone(&self.config.calendars[&chair]);
-        let slot_fields = BookingSettings {
-            calendar: chair,
-            date_field: "date".to_owned(),
-            time_field: "time".to_owned(),
-        };
         let fields = format!(r#"{{"date":"{date}","time":"{time}"}}"#);
         self.accept_form(InboundSubmission {
             slot_selector: Some(SlotSelector {
-                settings: slot_fields,
+                settings: BookingSettings {
+                    calendar: chair,
+                    date_field: "date".to_owned(),
+                    time_field: "time".to_owned(),
+                },
                 calendar,
             }),
             ..form(token, &fields)
@@ -216,36 +221,36 @@ impl AdminHarness {
     }
 
     fn accept_form(&self, form: InboundSubmission) -> JobId {
-        match self
-            .execute(AcceptInbound {
-                inbound: vec![Inbound::Submission(Box::new(form))],
-            })
-            .remove(0)
-        {
-            AcceptOutcome::New { job_id: job, .. } => job,
+        self.accept_inbound(Inbound::Submission(Box::new(form)))
+    }
+
+    /// Accepts an item and returns its job.
+    fn accept_inbound(&self, item: Inbound) -> JobId {
+        let inbound = vec![item];
+        match self.execute(AcceptInbound { inbound }).remove(0) {
+            AcceptOutcome::New { job_id, .. } | AcceptOutcome::DeadLetter { job_id } => job_id,
             other => panic!("{other:?}"),
         }
     }
 
     /// Finishes the job with a lead.
     pub fn finish(&self, job: JobId) {
-        let new_lead = NewLead {
-            flow: flow(),
-            team: team("sales"),
-            is_sticky: false,
-            customer: Customer::from_text("1234567890"),
-            chosen_agent: None,
-        };
         self.execute(FinishJob {
             job_id: job,
             attempt: attempt(None),
-            lead: Some(new_lead),
+            lead: Some(NewLead {
+                flow: flow(),
+                team: team("sales"),
+                is_sticky: false,
+                customer: Customer::from_text("1234567890"),
+                chosen_agent: None,
+            }),
         });
     }
 
     /// Records a failed attempt of the job, which is then retried.
     pub fn record_failure(&self, job: JobId, why: &str) {
-        self.fail_attempt(job, why, RetryDecision::RetryAt { at: START });
+        self.fail_attempt(job, why, RETRY_AT_START);
     }
 
     /// Marks the job as a dead letter.
@@ -270,15 +275,14 @@ impl AdminHarness {
         response: &str,
         failed: Option<RetryDecision>,
     ) {
-        let exchange = ResponseRecord {
-            status: Some(status),
-            body_excerpt: response.into(),
-        };
         let error = failed.map(|_| format!("responded with {status}"));
         self.execute(RecordAttempt {
             job_id: job,
             attempt: attempt(error.as_deref()),
-            response: exchange,
+            response: ResponseRecord {
+                status: Some(status),
+                body_excerpt: response.into(),
+            },
             failure: failed,
             disable_reason: None,
             message_outcome: None,
@@ -294,15 +298,7 @@ impl AdminHarness {
             reason: reason.to_owned(),
             payload: payload.to_owned(),
         };
-        match self
-            .execute(AcceptInbound {
-                inbound: vec![Inbound::Unparsable(Box::new(unreadable))],
-            })
-            .remove(0)
-        {
-            AcceptOutcome::DeadLetter { job_id: job } => job,
-            other => panic!("{other:?}"),
-        }
+        self.accept_inbound(Inbound::Unparsable(Box::new(unreadable)))
     }
 }
 
@@ -310,11 +306,22 @@ pub fn one_job(id: JobId) -> JobSelector {
     JobSelector::One { id, payload: None }
 }
 
+pub fn corrected_job(id: JobId, payload: &str) -> JobSelector {
+    JobSelector::One {
+        id,
+        payload: Some(payload.to_owned()),
+    }
+}
+
 pub fn all_jobs(dry_run: bool) -> JobSelector {
+    select_jobs(ListFilter::default(), dry_run, None)
+}
+
+pub fn select_jobs(filter: ListFilter, dry_run: bool, rate: Option<Rate>) -> JobSelector {
     JobSelector::All {
-        filter: ListFilter::default(),
+        filter,
         dry_run,
-        rate: None,
+        rate,
     }
 }
 
@@ -336,6 +343,15 @@ pub fn assert_fields(row: &Value, expected: &Value) {
     for (name, value) in expected.as_object().unwrap() {
         assert_eq!(&row[name], value, "{name} of {row}");
     }
+}
+
+/// Asserts that a row has the fields of `key`, and that the reason why it is unreadable contains
+/// `reason`.
+#[track_caller]
+pub fn assert_unreadable(row: &Value, key: &Value, reason: &str) {
+    assert_fields(row, key);
+    assert_eq!(row["state"], "unreadable", "{row}");
+    assert_contains(row["error"].as_str().unwrap(), reason);
 }
 
 #[track_caller]

@@ -1,5 +1,6 @@
 //! Tests the socket: permissions, exclusive use by one server, and limits.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
@@ -11,12 +12,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::support::{AdminHarness, assert_contains, assert_ends_with, assert_starts_with};
+use super::support::{
+    AdminHarness, assert_contains, assert_ends_with, assert_starts_with, corrected_job,
+};
 use crate::admin::protocol::REQUEST_BYTES_MAX;
 use crate::admin::transport::server::{SOCKET_LIMITS, SocketLimits};
 use crate::admin::{
     AdminClient, AdminCommand, AdminError, AdminQuery, AdminRequest, ErrorCode, HandlerSource,
-    JobSelector, ListFilter, ServerCommand, SlotFilter, SocketServer, socket_path,
+    ListFilter, ServerCommand, SlotFilter, SocketServer, socket_path,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::domain::ids::{JobId, LeadId};
@@ -38,6 +41,10 @@ fn start_within(limits: SocketLimits, harness: &AdminHarness) -> SocketServer {
 fn start_error(harness: &AdminHarness, path: &Path) -> String {
     let started = SocketServer::start(path.to_owned(), handler_source(harness));
     started.map(drop).unwrap_err().to_string()
+}
+
+fn is_listening(path: &Path) -> bool {
+    AdminClient::connect(path).unwrap().is_some()
 }
 
 fn send_request(path: &Path, request: impl Into<AdminRequest>) -> Result<Vec<Value>, AdminError> {
@@ -77,10 +84,9 @@ fn eventually<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
 #[test]
 fn socket_response_equals_handler_response() {
     let harness = AdminHarness::new();
-    let server = start_server(&harness);
+    let _server = start_server(&harness);
     for token in ["a", "b", "c"] {
-        let job = harness.accept(token);
-        harness.finish(job);
+        harness.accept_and_finish(token);
     }
     for request in [
         AdminQuery::Status,
@@ -97,45 +103,39 @@ fn socket_response_equals_handler_response() {
         }
         assert_eq!(direct, through);
     }
-    let missing = AdminQuery::Job {
-        id: JobId::new(999),
-    };
-    assert_eq!(
-        send_request(&harness.socket_path(), missing.clone()).unwrap_err(),
-        harness.error(missing)
-    );
-    drop(server);
+    let id = JobId::new(999);
+    let missing = send_request(&harness.socket_path(), AdminQuery::Job { id });
+    assert_eq!(missing.unwrap_err(), harness.error(AdminQuery::Job { id }));
 }
 
 #[test]
 fn request_type_follows_from_request_name() {
-    let lead = LeadId::new(7);
+    let id = LeadId::new(7);
     let slots = SlotFilter {
         calendar: None,
         from: Some("2026-11-24".parse().unwrap()),
         to: None,
         limit: 5,
     };
-    let requests: [(&str, AdminRequest); 5] = [
-        (r#"{"request":"status"}"#, AdminQuery::Status.into()),
+    let slots_line =
+        r#"{"request":"slots","calendar":null,"from":"2026-11-24","to":null,"limit":5}"#;
+    let requests: [(AdminRequest, &str); 5] = [
+        (AdminQuery::Status.into(), r#"{"request":"status"}"#),
+        (AdminQuery::Slots(slots).into(), slots_line),
         (
-            r#"{"request":"slots","calendar":null,"from":"2026-11-24","to":null,"limit":5}"#,
-            AdminQuery::Slots(slots).into(),
-        ),
-        (
+            AdminQuery::Lead { id }.into(),
             r#"{"request":"lead","id":7}"#,
-            AdminQuery::Lead { id: lead }.into(),
         ),
         (
+            AdminCommand::CloseLead { id }.into(),
             r#"{"request":"close_lead","id":7}"#,
-            AdminCommand::CloseLead { id: lead }.into(),
         ),
         (
-            r#"{"request":"reload_config"}"#,
             ServerCommand::ReloadConfig.into(),
+            r#"{"request":"reload_config"}"#,
         ),
     ];
-    for (line, request) in requests {
+    for (request, line) in requests {
         assert_eq!(serde_json::to_string(&request).unwrap(), line);
         assert_eq!(serde_json::from_str::<AdminRequest>(line).unwrap(), request);
     }
@@ -146,7 +146,7 @@ fn server_command_needs_running_server() {
     let harness = AdminHarness::new();
     let refusal = harness.error(ServerCommand::ReloadConfig);
     assert_eq!(refusal, AdminError::server_required());
-    let harness = AdminHarness::with_running_jobs(Vec::new());
+    let harness = AdminHarness::with_server(Vec::new(), BTreeMap::new());
     let refusal = harness.error(ServerCommand::ReloadConfig);
     assert_eq!(refusal, AdminError::invalid("this config is wrong"));
 }
@@ -155,30 +155,18 @@ fn server_command_needs_running_server() {
 fn socket_is_private_and_removed_on_drop() {
     let harness = AdminHarness::new();
     let server = start_server(&harness);
-    assert_eq!(
-        fs::metadata(harness.socket_path())
-            .unwrap()
-            .permissions()
-            .mode()
-            & 0o777,
-        0o600
-    );
+    let metadata = fs::metadata(harness.socket_path()).unwrap();
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
     drop(server);
     assert!(!harness.socket_path().exists());
-    assert!(
-        AdminClient::connect(&harness.socket_path())
-            .unwrap()
-            .is_none(),
-        "nobody listens"
-    );
+    assert!(!is_listening(&harness.socket_path()));
 }
 
 #[test]
 fn server_stops_after_socket_file_removed() {
     let harness = AdminHarness::new();
-    let server = start_server(&harness);
+    let _server = start_server(&harness);
     fs::remove_file(harness.socket_path()).unwrap();
-    drop(server);
 }
 
 #[test]
@@ -190,10 +178,8 @@ fn starting_server_reports_busy() {
     let _server = SocketServer::start(harness.socket_path(), Arc::new(handler_source)).unwrap();
     let starting = send_request(&harness.socket_path(), AdminQuery::Status).unwrap_err();
     let message = "the server is starting (verifying the data file, 40 %)";
-    assert_eq!(
-        (starting.code, &*starting.message),
-        (ErrorCode::Busy, message)
-    );
+    assert_eq!(starting.code, ErrorCode::Busy);
+    assert_eq!(starting.message, message);
     assert!(handler.set(harness.handler.clone()).is_ok());
     assert!(send_request(&harness.socket_path(), AdminQuery::Status).is_ok());
 }
@@ -202,15 +188,10 @@ fn starting_server_reports_busy() {
 fn stale_socket_is_replaced() {
     let harness = AdminHarness::new();
     drop(UnixListener::bind(harness.socket_path()).unwrap());
-    assert!(
-        harness.socket_path().exists()
-            && AdminClient::connect(&harness.socket_path())
-                .unwrap()
-                .is_none()
-    );
-    let server = start_server(&harness);
-    assert!(send_request(&harness.socket_path(), AdminQuery::Status).is_ok());
-    drop(server);
+    let path = harness.socket_path();
+    assert!(path.exists() && !is_listening(&path));
+    let _server = start_server(&harness);
+    assert!(send_request(&path, AdminQuery::Status).is_ok());
 }
 
 #[test]
@@ -218,18 +199,14 @@ fn occupied_path_is_not_overwritten() {
     let harness = AdminHarness::new();
     let path = harness.socket_path();
     let alive = UnixListener::bind(&path).unwrap();
-    assert_ends_with(
-        &start_error(&harness, &path),
-        "exists: another server uses it; stop that server first",
-    );
+    let why = "exists: another server uses it; stop that server first";
+    assert_ends_with(&start_error(&harness, &path), why);
     drop(alive);
     fs::remove_file(&path).unwrap();
 
     fs::write(&path, "my novel").unwrap();
-    assert_ends_with(
-        &start_error(&harness, &path),
-        "exists: it is not a socket; move it to another place",
-    );
+    let why = "exists: it is not a socket; move it to another place";
+    assert_ends_with(&start_error(&harness, &path), why);
     assert_eq!(fs::read_to_string(path).unwrap(), "my novel");
 }
 
@@ -237,12 +214,9 @@ fn occupied_path_is_not_overwritten() {
 fn long_path_error_suggests_shorter_one() {
     let harness = AdminHarness::new();
     let path = socket_path(&harness.folder.path().join("x".repeat(120)));
-    assert_ends_with(
-        &start_error(&harness, &path),
-        "is too long for a socket path (maximum 107 bytes): set `data` to a shorter path",
-    );
-    let client = AdminClient::connect(&path).unwrap();
-    assert!(client.is_none(), "no server can listen there");
+    let why = "is too long for a socket path (maximum 107 bytes): set `data` to a shorter path";
+    assert_ends_with(&start_error(&harness, &path), why);
+    assert!(!is_listening(&path), "no server can listen there");
 }
 
 #[test]
@@ -255,7 +229,7 @@ fn missing_folder_error_names_path() {
 #[test]
 fn malformed_request_gets_error() {
     let harness = AdminHarness::new();
-    let server = start_server(&harness);
+    let _server = start_server(&harness);
     for nonsense in [
         &b"GET / HTTP/1.1\r\n"[..],
         b"\xff\xfe\n",
@@ -263,32 +237,23 @@ fn malformed_request_gets_error() {
         b"",
     ] {
         let line = send_bytes(&harness.socket_path(), nonsense);
-        assert_starts_with(
-            &line,
-            r#"{"error":{"code":"invalid","message":"unknown request"#,
-        );
+        let error = r#"{"error":{"code":"invalid","message":"unknown request"#;
+        assert_starts_with(&line, error);
     }
-    drop(server);
 }
 
 #[test]
 fn oversized_request_is_refused_by_both_sides() {
     let harness = AdminHarness::new();
-    let server = start_server(&harness);
-    let line = send_bytes(
-        &harness.socket_path(),
-        &vec![b' '; REQUEST_BYTES_MAX + 4096],
-    );
+    let _server = start_server(&harness);
+    let spaces = vec![b' '; REQUEST_BYTES_MAX + 4096];
+    let line = send_bytes(&harness.socket_path(), &spaces);
     assert_contains(&line, "the request is too long: maximum 8 MiB");
 
-    let selector = JobSelector::One {
-        id: JobId::new(1),
-        payload: Some("x".repeat(REQUEST_BYTES_MAX)),
-    };
-    let retry = AdminCommand::RetryDeadLetters(selector);
+    let payload = "x".repeat(REQUEST_BYTES_MAX);
+    let retry = AdminCommand::RetryDeadLetters(corrected_job(JobId::new(1), &payload));
     let refused = send_request(&harness.socket_path(), retry).unwrap_err();
     assert_eq!(refused.code, ErrorCode::Invalid);
-    drop(server);
 }
 
 #[test]
@@ -298,7 +263,7 @@ fn connections_above_limit_are_refused() {
         max_connections: 1,
         ..SOCKET_LIMITS
     };
-    let server = start_within(limits, &harness);
+    let _server = start_within(limits, &harness);
     let mut first = UnixStream::connect(harness.socket_path()).unwrap();
     // The server accepts connections in order, so the first connection occupies the only handler.
     let refused = send_request(&harness.socket_path(), AdminQuery::Status).unwrap_err();
@@ -309,7 +274,6 @@ fn connections_above_limit_are_refused() {
     let mut response = String::new();
     first.read_to_string(&mut response).unwrap();
     assert_ends_with(&response, "{\"done\":true}\n");
-    drop(server);
 }
 
 #[test]
@@ -325,7 +289,7 @@ fn silent_and_stalled_clients_are_disconnected() {
         request_timeout: timeout,
         response_timeout: timeout,
     };
-    let server = start_within(limits, &harness);
+    let _server = start_within(limits, &harness);
 
     let mut silent = UnixStream::connect(harness.socket_path()).unwrap();
     assert_eq!(silent.read(&mut [0]).unwrap(), 0, "hung up");
@@ -345,5 +309,4 @@ fn silent_and_stalled_clients_are_disconnected() {
     let mut received = Vec::new();
     stalled.read_to_end(&mut received).unwrap();
     assert!(!received.ends_with(b"{\"done\":true}\n"), "it was cut off");
-    drop(server);
 }

@@ -65,11 +65,8 @@ impl AdminClient {
                 ResponseLine::Error(error) => return Err(error),
             }
         }
-        Err(connection_lost(
-            &sent
-                .err()
-                .unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()),
-        ))
+        let error = sent.and(Err(io::ErrorKind::UnexpectedEof.into()));
+        error.map_err(|error| connection_lost(&error))
     }
 }
 

@@ -189,10 +189,8 @@ fn serve(
             Err(rustix::io::Errno::INTR) => continue,
             Err(error) => return Err(error.into()),
         }
-        if ready
-            .first()
-            .is_some_and(|stopped| !stopped.revents().is_empty())
-        {
+        let [stopped, _] = &ready;
+        if !stopped.revents().is_empty() {
             return Ok(());
         }
         match listener.accept() {
@@ -262,10 +260,8 @@ fn handle_connection(
         Err(refused) => Err(refused),
     };
     written?;
-    write_line(
-        &mut writer,
-        &result.map_or_else(ResponseLine::Error, |()| ResponseLine::Done(true)),
-    )?;
+    let end = result.map_or_else(ResponseLine::Error, |()| ResponseLine::Done(true));
+    write_line(&mut writer, &end)?;
     writer.flush()
 }
 

@@ -92,15 +92,11 @@ impl AppSecrets {
         match private_file::create(path, &format!("{}\n", self.newest.expose())) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let theirs = || {
-                    failed(io::Error::new(
-                        error.kind(),
-                        "another server has just created it",
-                    ))
-                };
-                (read_development_secret(path)? == self.newest)
-                    .then_some(())
-                    .ok_or_else(theirs)
+                if read_development_secret(path)? == self.newest {
+                    return Ok(());
+                }
+                let theirs = "another server has just created it";
+                Err(failed(io::Error::new(error.kind(), theirs)))
             }
             Err(error) => Err(failed(error)),
         }
@@ -118,12 +114,8 @@ impl AppSecrets {
             None if running.development.is_some() => Ok(running.clone()),
             // With a development secret, the signatures of Meta would fail.
             None => {
-                let locations: Vec<String> = config
-                    .meta
-                    .app_secrets
-                    .iter()
-                    .map(SecretRef::location)
-                    .collect();
+                let locations = config.meta.app_secrets.iter().map(SecretRef::location);
+                let locations: Vec<String> = locations.collect();
                 Err(AppSecretError::Removed(locations.join(", ")))
             }
         }

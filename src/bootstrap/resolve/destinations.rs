@@ -17,10 +17,8 @@ pub(crate) fn resolve_all(
     for (name, settings) in &config.destinations {
         match DeliveryTarget::resolve(name, settings) {
             Ok(new) => {
-                let unchanged = previous
-                    .get(name)
-                    .filter(|old| old.has_same_config(&new))
-                    .map(Arc::clone);
+                let old = previous.get(name);
+                let unchanged = old.filter(|old| old.has_same_config(&new)).cloned();
                 targets.insert(name.clone(), unchanged.unwrap_or_else(|| Arc::new(new)));
             }
             Err(errors) => problems.extend(errors),
@@ -64,13 +62,9 @@ mod tests {
         ];
         assert_eq!(messages.len(), parts.len(), "{messages:?}");
         for part in parts {
-            assert!(
-                messages
-                    .iter()
-                    .any(|message| message.starts_with("destination crm: ")
-                        && message.contains(part)),
-                "{messages:?}"
-            );
+            let mut found = messages.iter().filter(|message| message.contains(part));
+            let is_named = found.any(|message| message.starts_with("destination crm: "));
+            assert!(is_named, "{messages:?}");
         }
     }
 
@@ -88,9 +82,8 @@ mod tests {
             resolve_all(&config, previous).0
         };
         let is_reused = |new: &DeliveryTargets, old: &DeliveryTargets| {
-            new.values()
-                .zip(old.values())
-                .all(|(new, old)| Arc::ptr_eq(new, old))
+            let mut pairs = new.values().zip(old.values());
+            pairs.all(|(new, old)| Arc::ptr_eq(new, old))
         };
         let first = resolve("text:t", "a", &DeliveryTargets::new());
         let moved = format!("file:{}", file.display());

@@ -5,8 +5,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hyper::header::HeaderValue;
-
 use crate::config::{Config, Gateway, Secret, SecretError, SecretRef};
 use crate::domain::ids::GatewayName;
 use crate::gateways::{GatewayCredentials, GatewayCredentialsByName};
@@ -79,14 +77,10 @@ pub(crate) fn gateway_webhooks(
     credentials_by_name: &GatewayCredentialsByName,
 ) -> BTreeMap<GatewayName, GatewayWebhook> {
     let to_webhook = |(name, credentials): (&GatewayName, &Arc<GatewayCredentials>)| {
-        (
-            name.clone(),
-            GatewayWebhook::new(
-                name.clone(),
-                credentials.settings.clone(),
-                credentials.webhook_secret.clone(),
-            ),
-        )
+        let settings = credentials.settings.clone();
+        let secret = credentials.webhook_secret.clone();
+        let webhook = GatewayWebhook::new(name.clone(), settings, secret);
+        (name.clone(), webhook)
     };
     credentials_by_name.iter().map(to_webhook).collect()
 }
@@ -98,23 +92,25 @@ fn resolve_credentials(
     let keys = &gateway.keys;
     let key_name = gateway.key_name();
     let (_, prefix) = gateway.settings.kind.key_header();
+    let header = |key: &'static str, location: &SecretRef, secret: &Secret| {
+        let header = secret.to_header(prefix);
+        header.ok_or_else(|| GatewayError::InvalidHeader {
+            gateway: name.clone(),
+            key,
+            location: location.location(),
+        })
+    };
     let key = resolve_secret(name, key_name, &keys.key)?;
     let token = match &keys.access_token {
         Some(location) => {
             let token = resolve_secret(name, "access_token", location)?;
-            Some(resolve_header(
-                name,
-                "access_token",
-                location,
-                prefix,
-                &token,
-            )?)
+            Some(header("access_token", location, &token)?)
         }
         None => None,
     };
     Ok(GatewayCredentials {
         settings: gateway.settings.clone(),
-        key: resolve_header(name, key_name, &keys.key, prefix, &key)?,
+        key: header(key_name, &keys.key, &key)?,
         token,
         webhook_secret: match &keys.webhook_secret {
             Some(location) => resolve_secret(name, "webhook_secret", location)?,
@@ -138,19 +134,4 @@ fn resolve_secret(
         key,
         location: location.location(),
     })
-}
-
-fn resolve_header(
-    gateway: &GatewayName,
-    key: &'static str,
-    location: &SecretRef,
-    prefix: &str,
-    text: &Secret,
-) -> Result<HeaderValue, GatewayError> {
-    text.to_header(prefix)
-        .ok_or_else(|| GatewayError::InvalidHeader {
-            gateway: gateway.clone(),
-            key,
-            location: location.location(),
-        })
 }

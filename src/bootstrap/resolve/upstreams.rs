@@ -63,17 +63,14 @@ pub(crate) fn resolve_all(
     for (flow, settings) in &config.upstreams {
         match resolve_signing_key(flow, settings) {
             Ok(key) => {
-                let unchanged = previous
-                    .get(flow)
-                    .filter(|upstream| upstream.has_same_config(settings, &key))
-                    .map(Arc::clone);
+                let old = previous.get(flow);
+                let unchanged = old
+                    .filter(|old| old.has_same_config(settings, &key))
+                    .cloned();
                 let new = || {
-                    Arc::new(UpstreamClient::new(
-                        flow.clone(),
-                        settings.clone(),
-                        key,
-                        Arc::clone(clock),
-                    ))
+                    let clock = Arc::clone(clock);
+                    let client = UpstreamClient::new(flow.clone(), settings.clone(), key, clock);
+                    Arc::new(client)
                 };
                 upstreams.insert(flow.clone(), unchanged.unwrap_or_else(new));
             }
@@ -87,13 +84,11 @@ fn resolve_signing_key(
     flow: &FlowName,
     settings: &UpstreamSettings,
 ) -> Result<SigningKey, UpstreamSecretError> {
-    let text = settings
-        .secret
-        .resolve()
-        .map_err(|source| UpstreamSecretError::Secret {
-            flow: flow.clone(),
-            source,
-        })?;
+    let text = settings.secret.resolve();
+    let text = text.map_err(|source| UpstreamSecretError::Secret {
+        flow: flow.clone(),
+        source,
+    })?;
     let text = text.ok_or_else(|| UpstreamSecretError::NotSet {
         flow: flow.clone(),
         location: settings.secret.location(),

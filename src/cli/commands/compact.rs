@@ -9,8 +9,7 @@ use crate::bootstrap::store_options::store_options;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::config::units::format_mebibytes;
-use crate::store::CompactedSizes;
-use crate::store::compact;
+use crate::store::{CompactedSizes, compact};
 
 /// Compacts the data file of the config and writes its size in bytes before and after.
 ///
@@ -27,19 +26,11 @@ pub(crate) fn run(
         before_bytes: before,
         after_bytes: after,
     } = compact(&options, SystemClock::new().now())?;
-    Ok(if json {
-        writeln!(
-            output,
-            "{}",
-            json!({"before_bytes": before, "after_bytes": after})
-        )
-    } else {
-        writeln!(
-            output,
-            "{}: {} before, {} now",
-            config.data.display(),
-            format_mebibytes(before),
-            format_mebibytes(after)
-        )
-    })
+    if json {
+        let row = json!({"before_bytes": before, "after_bytes": after});
+        return Ok(writeln!(output, "{row}"));
+    }
+    let file = config.data.display();
+    let (before, after) = (format_mebibytes(before), format_mebibytes(after));
+    Ok(writeln!(output, "{file}: {before} before, {after} now"))
 }

@@ -17,16 +17,14 @@ use crate::domain::time::Timestamp;
 
 impl TableRow for DeadLetterRow {
     const COLUMNS: &'static [Column<Self>] = &[
-        ("ID", |dead_letter| json!(dead_letter.job.id)),
-        ("KIND", |dead_letter| json!(dead_letter.job.kind)),
-        ("DIED", |dead_letter| json!(dead_letter.died_at)),
-        ("ATTEMPTS", |dead_letter| json!(dead_letter.job.attempts)),
-        ("SUBMISSION", |dead_letter| {
-            json!(dead_letter.job.submission_id)
-        }),
-        ("DESTINATION", |dead_letter| json!(dead_letter.destination)),
-        ("EVENT", |dead_letter| json!(dead_letter.event)),
-        ("REASON", |dead_letter| json!(dead_letter.reason)),
+        ("ID", |row| json!(row.job.id)),
+        ("KIND", |row| json!(row.job.kind)),
+        ("DIED", |row| json!(row.died_at)),
+        ("ATTEMPTS", |row| json!(row.job.attempts)),
+        ("SUBMISSION", |row| json!(row.job.submission_id)),
+        ("DESTINATION", |row| json!(row.destination)),
+        ("EVENT", |row| json!(row.event)),
+        ("REASON", |row| json!(row.reason)),
     ];
     const EMPTY: &'static str = "no dead letters";
 }

@@ -14,23 +14,15 @@ use crate::domain::phone_number::PhoneNumber;
 
 impl TableRow for DestinationRow {
     const COLUMNS: &'static [Column<Self>] = &[
-        ("NAME", |destination| json!(destination.name)),
-        ("HOST", |destination| json!(destination.host)),
-        ("STATE", |destination| json!(destination.state)),
-        ("WAITING", |destination| json!(destination.waiting)),
-        ("NEXT DUE", |destination| json!(destination.next_due)),
-        ("IN FLIGHT", |destination| {
-            json!(destination.stats.in_flight)
-        }),
-        ("LAST SUCCESS", |destination| {
-            json!(destination.stats.last_success_at)
-        }),
-        ("LAST FAILURE", |destination| {
-            json!(destination.stats.last_failure_at)
-        }),
-        ("REASON", |destination| {
-            json!(destination.stats.last_failure)
-        }),
+        ("NAME", |row| json!(row.name)),
+        ("HOST", |row| json!(row.host)),
+        ("STATE", |row| json!(row.state)),
+        ("WAITING", |row| json!(row.waiting)),
+        ("NEXT DUE", |row| json!(row.next_due)),
+        ("IN FLIGHT", |row| json!(row.stats.in_flight)),
+        ("LAST SUCCESS", |row| json!(row.stats.last_success_at)),
+        ("LAST FAILURE", |row| json!(row.stats.last_failure_at)),
+        ("REASON", |row| json!(row.stats.last_failure)),
     ];
     const EMPTY: &'static str = "no destinations";
 }

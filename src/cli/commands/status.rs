@@ -41,7 +41,7 @@ impl fmt::Display for StatusAnswer {
     }
 }
 
-/// One line for each topic and one for each warning.
+/// Formats one line for each topic and one for each warning.
 impl fmt::Display for StatusRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (jobs, leads, writer, stats) = (self.jobs, self.leads, self.writer, self.writer.stats);
@@ -67,11 +67,8 @@ impl fmt::Display for StatusRow {
             leads.open, leads.unassigned
         )?;
         writeln!(f, "bookings      {} confirmed", self.bookings)?;
-        write!(
-            f,
-            "writer        {} of {} queued; ",
-            writer.queued, writer.capacity
-        )?;
+        let (queued, capacity) = (writer.queued, writer.capacity);
+        write!(f, "writer        {queued} of {capacity} queued; ")?;
         writeln!(
             f,
             "{} transactions in {} commits, the slowest {} us",

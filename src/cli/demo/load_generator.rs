@@ -76,11 +76,8 @@ impl LoadGenerator {
             let due = start + workload.due_at(number);
             tokio::time::sleep(due.saturating_sub(self.clock.elapsed())).await;
             let generator = Arc::clone(self);
-            forms.spawn(async move {
-                generator
-                    .send_scheduled(WorkloadForm::enquiry(number), due)
-                    .await;
-            });
+            let form = WorkloadForm::enquiry(number);
+            forms.spawn(async move { generator.send_scheduled(form, due).await });
             // Finished tasks are removed, so that memory does not grow with the duration of the
             // load.
             while forms.try_join_next().is_some() {}
@@ -160,9 +157,8 @@ impl LoadGenerator {
     async fn address(&self) -> Result<SocketAddr, MetaClientError> {
         let mut server = self.server_address.clone();
         let up = server.wait_for(Option::is_some).await;
-        up.ok().and_then(|address| *address).ok_or_else(|| {
-            MetaClientError::Disconnected("the server did not start again".to_owned())
-        })
+        let stopped = || MetaClientError::Disconnected("the server did not start again".to_owned());
+        up.ok().and_then(|address| *address).ok_or_else(stopped)
     }
 
     fn with_log<T>(&self, action: impl FnOnce(&mut SendLog) -> T) -> T {

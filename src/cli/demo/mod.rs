@@ -23,9 +23,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Deserialize;
 use tokio::sync::watch;
 
+use crate::admin::StatusRow;
 use crate::bootstrap::resolve::app_secrets::random_hex;
 use crate::clock::{Clock, SystemClock, SystemEntropy};
 use crate::domain::time::{Millis, Timestamp};
@@ -229,22 +229,11 @@ fn slots_on(server: &DemoServer, date: &str) -> Result<Vec<SlotRecord>, DemoErro
 
 /// Waits until no job is scheduled or running.
 fn wait_for_jobs(server: &DemoServer, clock: &dyn Clock) -> Result<(), DemoError> {
-    #[derive(Deserialize)]
-    struct Status {
-        jobs: Jobs,
-    }
-    #[derive(Deserialize)]
-    struct Jobs {
-        scheduled: u64,
-        running: u64,
-    }
     let deadline = clock.elapsed() + SETTLE_TIMEOUT;
     loop {
-        let left = server
-            .run_json::<Status>("status")?
-            .iter()
-            .map(|status| status.jobs.scheduled + status.jobs.running)
-            .sum();
+        let rows: Vec<StatusRow> = server.run_json("status")?;
+        let left = rows.iter().map(|row| row.jobs.scheduled + row.jobs.running);
+        let left = left.sum();
         match left {
             0 => return Ok(()),
             left if clock.elapsed() > deadline => {

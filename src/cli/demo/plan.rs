@@ -72,11 +72,8 @@ impl WorkloadForm {
     /// Creates a form that requests this slot.
     #[must_use]
     pub fn visit(token: &str, date: &str, time: &str) -> Self {
-        Self::new(
-            token,
-            "/visit",
-            &json!({ "name": "Ann", "date": date, "time": time }),
-        )
+        let fields = json!({ "name": "Ann", "date": date, "time": time });
+        Self::new(token, "/visit", &fields)
     }
 
     fn new(token: &str, path: &'static str, data: &serde_json::Value) -> Self {

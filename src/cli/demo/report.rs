@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::observed::{AgentRecord, FormOutcome, ObservedState};
+use super::observed::{FormOutcome, ObservedState};
 use super::verification::Discrepancy;
 
 /// Maximum number of discrepancies that are listed. The report has the total number as well.
@@ -108,20 +108,16 @@ impl DemoReport<'_> {
             "  leads         {}, {waiting} of them waiting for an agent",
             leads.len()
         )?;
-        for AgentRecord {
-            name,
-            weight,
-            current_leads,
-            max_leads,
-        } in &self.observed.agents
-        {
-            let limit = max_leads.map_or("no limit".to_owned(), |max| format!("at most {max}"));
+        self.observed.agents.iter().try_for_each(|agent| {
+            let limit = agent
+                .max_leads
+                .map_or("no limit".to_owned(), |max| format!("at most {max}"));
             writeln!(
                 f,
-                "                {name:<6}{current_leads:>7}   weight {weight}, {limit}"
-            )?;
-        }
-        Ok(())
+                "                {:<6}{:>7}   weight {}, {limit}",
+                agent.name, agent.current_leads, agent.weight
+            )
+        })
     }
 
     fn write_result(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -170,39 +166,15 @@ fn quantile(sorted: &[Duration], part: usize, of: usize) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::demo::observed::{LeadRecord, SlotRecord, SubmissionRecord};
+    use crate::cli::demo::verification::tests::consistent_state;
 
-    fn sample_state() -> ObservedState {
-        ObservedState {
-            outcomes: vec![
-                ("a".to_owned(), FormOutcome::Accepted),
-                ("a".to_owned(), FormOutcome::Duplicate),
-                ("b".to_owned(), FormOutcome::SlotTaken),
-            ],
-            submissions: vec![SubmissionRecord {
-                id: 1,
-                flow_token: Some("a".to_owned()),
-                state: "done".to_owned(),
-                booking_id: Some(1),
-            }],
-            leads: vec![LeadRecord {
-                submission_id: 1,
-                agent: Some("Ann".to_owned()),
-            }],
-            agents: vec![AgentRecord {
-                name: "Ann".to_owned(),
-                weight: 1,
-                current_leads: 1,
-                max_leads: Some(3),
-            }],
-            slot: SlotRecord {
-                date: "2026-11-25".to_owned(),
-                time: "09:00".to_owned(),
-                capacity: 1,
-                taken: 1,
-            },
-            check_output: String::new(),
-        }
+    fn format_report(stats: &SendStats, discrepancies: &[Discrepancy]) -> String {
+        let report = DemoReport {
+            observed: &consistent_state(),
+            stats,
+            discrepancies,
+        };
+        report.to_string()
     }
 
     #[test]
@@ -216,22 +188,18 @@ mod tests {
             outage_duration: Duration::from_millis(250),
             total_duration: Duration::from_secs(10),
         };
-        let text = DemoReport {
-            observed: &sample_state(),
-            stats: &stats,
-            discrepancies: &[],
-        }
-        .to_string();
+        let text = format_report(&stats, &[]);
         insta::assert_snapshot!(text, @r"
-          sent          3 forms in 10.0 s: 4 requests, 1 of them retries
-          answered      3
+          sent          5 forms in 10.0 s: 4 requests, 1 of them retries
+          answered      5
           response time p50 50.0 ms, p99 99.0 ms, max 100.0 ms
           kill -9       ready again after 250.0 ms; 2 forms were delayed by it and answered later
           duplicates    1 answered as duplicates
           slots         1 of 1 places of 2026-11-25 09:00 taken; 1 forms were refused and offered other slots
           concurrent    the last of the concurrent forms was answered after 80.0 ms
-          leads         1, 0 of them waiting for an agent
-                        Ann         1   weight 1, at most 3
+          leads         3, 0 of them waiting for an agent
+                        Ann         1   weight 1, at most 1
+                        Ben         2   weight 2, no limit
 
         lost: 0
         doubled: 0
@@ -245,12 +213,7 @@ mod tests {
             Discrepancy::Lost("a".to_owned()),
             Discrepancy::Duplicated("b".to_owned()),
         ];
-        let text = DemoReport {
-            observed: &sample_state(),
-            stats: &SendStats::default(),
-            discrepancies: &discrepancies,
-        }
-        .to_string();
+        let text = format_report(&SendStats::default(), &discrepancies);
         assert!(
             text.contains("lost: 1\ndoubled: 1\n2 discrepancies found:\n  a was acknowledged but is not stored"),
             "{text}"

@@ -28,10 +28,8 @@ impl DemoFolder {
     /// Returns [`DemoError::File`] if the folder or a file can't be written.
     pub fn create(secret: &str) -> Result<Self, DemoError> {
         let path = std::env::temp_dir().join(format!("flowgate-demo-{}", std::process::id()));
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&path)
-            .map_err(|why| file_error(&path, &why))?;
+        let created = DirBuilder::new().mode(0o700).create(&path);
+        created.map_err(|why| file_error(&path, &why))?;
         let folder = Self {
             path,
             is_retained: false,
@@ -103,15 +101,16 @@ impl DemoServer {
             .stderr(log)
             .spawn();
         let mut process = spawned.map_err(DemoError::Spawn)?;
-        let mut output = BufReader::new(process.stdout.take().ok_or(DemoError::NotReady {
+        let not_ready = || DemoError::NotReady {
             log: log_path.clone(),
-        })?);
+        };
+        let mut output = BufReader::new(process.stdout.take().ok_or_else(not_ready)?);
         let mut line = String::new();
         let listen = loop {
             line.clear();
             if output.read_line(&mut line).map_err(DemoError::Spawn)? == 0 {
                 let _ = process.wait();
-                return Err(DemoError::NotReady { log: log_path });
+                return Err(not_ready());
             }
             if let Some((listen, _)) = addresses_in(&line) {
                 break listen;
@@ -137,10 +136,8 @@ impl DemoServer {
     /// # Errors
     /// Returns [`DemoError::Spawn`] if the system refuses.
     pub fn kill(mut self) -> Result<PathBuf, DemoError> {
-        self.process
-            .kill()
-            .and_then(|()| self.process.wait())
-            .map_err(DemoError::Spawn)?;
+        let killed = self.process.kill().and_then(|()| self.process.wait());
+        killed.map_err(DemoError::Spawn)?;
         Ok(std::mem::take(&mut self.folder))
     }
 

@@ -4,69 +4,49 @@
 //! See [`super::observed`] for the state and [`super::report`] for the output.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use super::observed::{AgentRecord, FormOutcome, ObservedState, SlotRecord, SubmissionRecord};
 
 /// A difference between the expected and the stored state.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Discrepancy {
     /// The form was acknowledged and is not stored. The value is its flow token.
+    #[error("{0} was acknowledged but is not stored")]
     Lost(String),
     /// The form was stored or accepted more than once. The value is its flow token.
+    #[error("{0} was accepted or stored more than once")]
     Duplicated(String),
     /// The submission is stored and was never sent. The value is its flow token.
+    #[error("{0} is stored but was never sent")]
     Unknown(String),
     /// The form was refused for its slot and is stored. The value is its flow token.
+    #[error("{0} was refused because its slot was taken, but is stored")]
     StoredThoughRefused(String),
     /// The form got no response, or an unexpected one. The values are its flow token and the cause.
+    #[error("{0} got no valid response: {1}")]
     NotAnswered(String, String),
     /// The submission is not finished. The values are its flow token and its state.
+    #[error("{0} was acknowledged but is still {1}")]
     NotFinished(String, String),
     /// The submission has not exactly one lead. The values are its flow token and the number of
     /// leads.
+    #[error("{0} has {1} leads instead of one")]
     WrongLeadCount(String, usize),
     /// The agent's own count differs from its leads, it exceeds its limit, or it has capacity while
     /// leads wait. The values are its name and the cause.
+    #[error("{0} {1}")]
     WrongAgentCount(String, String),
     /// The first agent got more than its share while the second one had capacity. The values are
     /// their names.
+    #[error("{0} got more leads than its share while {1} had capacity")]
     Unfair(String, String),
     /// The slot has more bookings than places, or a free place that was refused. The value is the
     /// cause.
+    #[error("the slot {0}")]
     WrongSlotCount(String),
     /// `flowgate check` failed. The value is its output.
+    #[error("flowgate check: {0}")]
     CheckFailed(String),
-}
-
-impl fmt::Display for Discrepancy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Lost(token) => write!(f, "{token} was acknowledged but is not stored"),
-            Self::Duplicated(token) => write!(f, "{token} was accepted or stored more than once"),
-            Self::Unknown(token) => write!(f, "{token} is stored but was never sent"),
-            Self::StoredThoughRefused(token) => {
-                write!(
-                    f,
-                    "{token} was refused because its slot was taken, but is stored"
-                )
-            }
-            Self::NotAnswered(token, why) => write!(f, "{token} got no valid response: {why}"),
-            Self::NotFinished(token, state) => {
-                write!(f, "{token} was acknowledged but is still {state}")
-            }
-            Self::WrongLeadCount(token, leads) => {
-                write!(f, "{token} has {leads} leads instead of one")
-            }
-            Self::WrongAgentCount(name, why) => write!(f, "{name} {why}"),
-            Self::Unfair(more, less) => write!(
-                f,
-                "{more} got more leads than its share while {less} had capacity"
-            ),
-            Self::WrongSlotCount(why) => write!(f, "the slot {why}"),
-            Self::CheckFailed(why) => write!(f, "flowgate check: {why}"),
-        }
-    }
 }
 
 /// Returns all discrepancies. The list is empty if the stored state is correct.
@@ -228,7 +208,7 @@ fn check_slot(observed: &ObservedState, discrepancies: &mut Vec<Discrepancy>) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::cli::demo::observed::LeadRecord;
 
@@ -259,7 +239,7 @@ mod tests {
 
     /// Returns a state with four forms: one was sent twice, one got the only place, and one was
     /// refused.
-    fn consistent_state() -> ObservedState {
+    pub fn consistent_state() -> ObservedState {
         let sent = [
             ("a", FormOutcome::Accepted),
             ("a", FormOutcome::Duplicate),

@@ -160,10 +160,8 @@ mod tests {
         assert_eq!(first_unfillable_field(&flow_with_code, &given), None);
         // A slot replaces the sample value.
         let booking = "booking = { calendar = \"chair\", date = \"code\", time = \"code\" }";
-        assert_eq!(
-            first_unfillable_field(&flow_with(booking, unsupported), &none),
-            None
-        );
+        let booked = flow_with(booking, unsupported);
+        assert_eq!(first_unfillable_field(&booked, &none), None);
         let optional = flow_with("", &unsupported.replace("true", "false"));
         assert_eq!(first_unfillable_field(&optional, &none), None);
         assert!(form_data(&optional, None).is_empty());
@@ -174,10 +172,8 @@ mod tests {
         let flow = flow_with("", "email = { required = true, type = \"email\" }");
         let given = json!({"email": "me@example.com", "note": 1});
         let form = sample_form(&flow, "t", given.as_object().unwrap(), None);
-        assert_eq!(
-            (&form["screen"], &form["flow_token"]),
-            (&json!("LAST"), &json!("t"))
-        );
+        assert_eq!(form["screen"], "LAST");
+        assert_eq!(form["flow_token"], "t");
         assert_eq!(form["data"], given);
     }
 
@@ -188,17 +184,15 @@ mod tests {
             time: "09:00".to_owned(),
         };
         for (date, time, expected) in [
-            ("day", "hour", json!({"day": "2027-01-04", "hour": "09:00"})),
-            ("slot", "slot", json!({"slot": "2027-01-04T09:00"})),
+            ("day", "hour", ["2027-01-04", "09:00"]),
+            ("slot", "slot", ["2027-01-04T09:00"; 2]),
         ] {
             let booking = format!(
                 "booking = {{ calendar = \"chair\", date = \"{date}\", time = \"{time}\" }}"
             );
             let flow = flow_with(&booking, "day = {}\nhour = {}\nslot = {}");
             let data = form_data(&flow, Some(&slot));
-            for (name, value) in expected.as_object().unwrap() {
-                assert_eq!(data[name], *value);
-            }
+            assert_eq!([&data[date], &data[time]], expected);
         }
     }
 }

@@ -58,9 +58,8 @@ fn chosen_answers<'f>(
         let dates = slot_day_fields(flow).chain([date_field]);
         chosen.extend(dates.map(|name| (name, slot.date.clone())));
         let slot_id = slot.slot_id();
-        let free = offered_ids(screen, shown, |source| {
-            matches!(source, DataSource::Slots { .. })
-        });
+        let is_slots = |source: &_| matches!(source, DataSource::Slots { .. });
+        let free = offered_ids(screen, shown, is_slots);
         let free = free.iter().find(|id| **id == slot_id).or(free.first());
         let time = match free.filter(|id| accepts(time_field, id)) {
             Some(id) => (*id).to_owned(),
@@ -69,14 +68,10 @@ fn chosen_answers<'f>(
         };
         chosen.push((time_field, time));
     }
-    let agent_field = flow
-        .lead
-        .as_ref()
-        .and_then(|lead| lead.agent_field.as_deref());
-    if let Some(name) = agent_field {
-        let agents = offered_ids(screen, shown, |source| {
-            matches!(source, DataSource::Agents { .. })
-        });
+    let lead = flow.lead.as_ref();
+    if let Some(name) = lead.and_then(|lead| lead.agent_field.as_deref()) {
+        let is_agents = |source: &_| matches!(source, DataSource::Agents { .. });
+        let agents = offered_ids(screen, shown, is_agents);
         let agent = agents.first().filter(|agent| accepts(name, agent));
         chosen.extend(agent.map(|agent| (name, (*agent).to_owned())));
     }
@@ -165,24 +160,16 @@ mod tests {
         for (date_field, typed) in [("day", "10:00"), ("slot", "2027-01-05T10:00")] {
             let flow = flow_with_lists("", date_field);
             let answers_for = |shown: Value| {
-                let screen = flow.screens.first();
-                json!(screen_answers(
-                    &flow,
-                    screen,
-                    &shown,
-                    &Map::new(),
-                    Some(&slot)
-                ))
+                let (screen, given) = (flow.screens.first(), Map::new());
+                json!(screen_answers(&flow, screen, &shown, &given, Some(&slot)))
             };
             let times = |ids: [(&str, bool); 2]| {
                 let time = |(id, enabled): (&str, bool)| json!({"id": id, "title": id, "enabled": enabled});
                 json!({"times": ids.map(time), "people": [{"id": "Ann", "title": "Ann"}]})
             };
             let there = times([("2027-01-05T09:00", true), ("2027-01-05T10:00", true)]);
-            assert_eq!(
-                answers_for(there),
-                json!({"day": "2027-01-05", "slot": "2027-01-05T10:00", "agent": "Ann"})
-            );
+            let chosen = json!({"day": "2027-01-05", "slot": "2027-01-05T10:00", "agent": "Ann"});
+            assert_eq!(answers_for(there), chosen);
             // Another slot replaces one that is gone.
             let gone = times([("2027-01-05T10:00", false), ("2027-01-05T11:00", true)]);
             assert_eq!(answers_for(gone)["slot"], "2027-01-05T11:00");

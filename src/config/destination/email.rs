@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lettre::message::Mailbox;
 
-use crate::config::event_fields::check_placeholders;
+use crate::config::event_fields::{check_placeholders, parse_event_kind};
 use crate::config::reader::value::ValueReader;
-use crate::config::suggest::suggestion;
 use crate::domain::delivery::email::{EmailTemplate, SUBJECT_CHARS_MAX};
 use crate::domain::delivery::message::PlaceholderText;
 use crate::domain::event::EventKind;
@@ -46,12 +45,7 @@ pub(super) fn read_mailboxes(item: &ValueReader<'_>) -> Vec<Mailbox> {
         return item.parse(parse_mailbox).into_iter().collect();
     }
     let items = item.non_empty_list().unwrap_or_default();
-    if items.len() > RECIPIENTS_MAX {
-        item.error(format!(
-            "has {} mailboxes, the maximum is {RECIPIENTS_MAX}",
-            items.len()
-        ));
-    }
+    item.check_count(items.len(), RECIPIENTS_MAX, "mailboxes");
     let mut seen = BTreeSet::new();
     let mut read = Vec::new();
     for item in &items {
@@ -68,25 +62,16 @@ pub(super) fn read_mailboxes(item: &ValueReader<'_>) -> Vec<Mailbox> {
 
 /// Reads the templates by kind of event.
 pub(super) fn read_email_templates(item: &ValueReader<'_>) -> BTreeMap<EventKind, EmailTemplate> {
-    let read = item.read_named_table(|table| {
-        let items = table.entries();
-        if items.is_empty() {
-            item.error("is empty: remove it to use the default texts for all events");
-        }
-        items.iter().filter_map(read_email_template).collect()
-    });
-    read.unwrap_or_default()
+    let items = item.entries();
+    if items.as_ref().is_some_and(Vec::is_empty) {
+        item.error("is empty: remove it to use the default texts for all events");
+    }
+    let items = items.iter().flatten();
+    items.filter_map(read_email_template).collect()
 }
 
 fn read_email_template(item: &ValueReader<'_>) -> Option<(EventKind, EmailTemplate)> {
-    let kind = EventKind::from_name(item.key);
-    if kind.is_none() {
-        let suggestion = suggestion(item.key, EventKind::ALL.into_iter().map(EventKind::as_str));
-        item.key_error(format!(
-            "{}: there is no event {:?}{suggestion}",
-            item.path, item.key
-        ));
-    }
+    let kind = item.parse_key(|name| parse_event_kind(name, EventKind::ALL.into_iter()));
     let template = item.read_table(|table| {
         let read = |key, parse: fn(&str) -> Result<PlaceholderText, String>| {
             let item = table.get(key)?;
@@ -121,81 +106,65 @@ fn parse_text(text: &str) -> Result<PlaceholderText, String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::tests::error_of;
+    use crate::config::tests::{assert_error, assert_errors, assert_errors_in};
 
     const FINE: &str = "[destinations.inbox]\nkind = \"smtp\"\nhost = \"a\"\n\
         from = \"flowgate@shop.example\"\nto = \"ann@shop.example\"";
 
-    /// Asserts that the config is refused with an error that contains `why`.
-    fn assert_error(typed: &str, why: &str) {
-        let error = error_of(typed);
-        assert!(error.contains(why), "{typed}\n{error}");
-    }
-
     #[test]
     fn mailbox_errors_have_location() {
-        for (reply_to, why) in [
-            (
-                "nobody",
-                "reply_to: \"nobody\" is not a valid e-mail address",
-            ),
-            (
-                "A <a@b.example>, c@d.example",
-                "is not a valid e-mail address",
-            ),
-            (
-                "A\\r\\nBcc: x <a@b.example>",
-                "is not a valid e-mail address",
-            ),
-            ("a@bücher.example", "\"xn--…\""),
-        ] {
-            assert_error(&format!("{FINE}\nreply_to = \"{reply_to}\""), why);
-        }
+        assert_errors(
+            FINE,
+            r#"
+            reply_to = "nobody"
+            => 6:12: destinations.inbox.reply_to: "nobody" is not a valid e-mail address: write one like "ann@shop.example" or "Ann <ann@shop.example>"
+            reply_to = "A <a@b.example>, c@d.example"
+            => 6:12: destinations.inbox.reply_to: "A <a@b.example>, c@d.example" is not a valid e-mail address: write one like "ann@shop.example" or "Ann <ann@shop.example>"
+            reply_to = "A\r\nBcc: x <a@b.example>"
+            => 6:12: destinations.inbox.reply_to: "A\r\nBcc: x <a@b.example>" is not a valid e-mail address: write one like "ann@shop.example" or "Ann <ann@shop.example>"
+            reply_to = "a@bücher.example"
+            => 6:12: destinations.inbox.reply_to: "a@bücher.example" has non-ASCII letters, which not every mail server supports: write its domain as "xn--…"
+            "#,
+        );
+        let with_to = |to: &str| FINE.replace("\"ann@shop.example\"", to);
+        assert_errors_in(
+            with_to,
+            r#"
+            []
+            => 5:6: destinations.inbox.to: is empty: remove it, or add at least one entry
+            ["a@b.example", "A@b.example"]
+            => 5:22: destinations.inbox.to: A@b.example is listed twice
+            "#,
+        );
         let many: Vec<_> = (0..21).map(|n| format!("a{n}@b.example")).collect();
-        for (to, why) in [
-            ("[]", "to: is empty"),
-            ("[\"a@b.example\", \"A@b.example\"]", "is listed twice"),
-            (&format!("{many:?}"), "has 21 mailboxes, the maximum is 20"),
-        ] {
-            assert_error(&FINE.replace("\"ann@shop.example\"", to), why);
-        }
+        let why = "has 21 mailboxes, the maximum is 20";
+        assert_error(&with_to(&format!("{many:?}")), why);
     }
 
     #[test]
     fn email_message_errors_have_location() {
-        assert_error(&format!("{FINE}\nmessages = {{}}"), "messages: is empty");
-        let long_subject = format!("subject = \"{}\"", "x".repeat(201));
-        for (event, keys, why) in [
-            (
-                "lead.asigned",
-                "text = \"a\"",
-                "did you mean `lead.assigned`?",
-            ),
-            ("lead.assigned", "", "needs a `subject`, a `text` or both"),
-            (
-                "lead.assigned",
-                "subject = \"a\\nb\"",
-                "subject: must be one line",
-            ),
-            (
-                "lead.assigned",
-                &long_subject,
-                "has 201 characters, the maximum is 200",
-            ),
-            (
-                "lead.assigned",
-                "text = \"{boking.date}\"",
-                "did you mean `booking`?",
-            ),
-            (
-                "job.dead",
-                "text = \"{lead.id}\"",
-                "job.dead has no \"lead\": expected one of `flow`, `job`",
-            ),
-            ("job.dead", "body = \"a\"", "unknown key `body`"),
-        ] {
-            let messages = format!("messages = {{ \"{event}\" = {{ {keys} }} }}");
-            assert_error(&format!("{FINE}\n{messages}"), why);
-        }
+        let with_messages = |messages: &str| format!("{FINE}\nmessages = {{ {messages} }}");
+        assert_errors_in(
+            with_messages,
+            r#"
+            => 6:12: destinations.inbox.messages: is empty: remove it to use the default texts for all events
+            "lead.asigned" = { text = "a" }
+            => 6:14: destinations.inbox.messages.lead.asigned: there is no event "lead.asigned": did you mean `lead.assigned`?
+            "lead.assigned" = {}
+            => 6:32: destinations.inbox.messages.lead.assigned: needs a `subject`, a `text` or both
+            "lead.assigned" = { subject = "a\nb" }
+            => 6:44: destinations.inbox.messages.lead.assigned.subject: must be one line
+            "lead.assigned" = { text = "{boking.date}" }
+            => 6:41: destinations.inbox.messages.lead.assigned.text: {boking.date}: lead.assigned has no "boking": did you mean `booking`?
+            "job.dead" = { text = "{lead.id}" }
+            => 6:36: destinations.inbox.messages.job.dead.text: {lead.id}: job.dead has no "lead": expected one of `flow`, `job`
+            "job.dead" = { body = "a" }
+            => 6:27: destinations.inbox.messages.job.dead: needs a `subject`, a `text` or both
+            => 6:29: unknown key `body` in destinations.inbox.messages.job.dead: expected one of `subject`, `text`
+            "#,
+        );
+        let long = format!("\"job.dead\" = {{ subject = \"{}\" }}", "x".repeat(201));
+        let why = "has 201 characters, the maximum is 200";
+        assert_error(&with_messages(&long), why);
     }
 }

@@ -22,7 +22,6 @@ use super::recipients::{Recipients, read_messages, read_placeholder_text};
 use crate::config::gateways::Gateway;
 use crate::config::reader::TableReader;
 use crate::config::secrets::SecretRef;
-use crate::config::suggest::suggestion;
 use crate::domain::delivery::message::PlaceholderText;
 use crate::domain::event::EventKind;
 use crate::domain::gateway::{GatewayKind, text};
@@ -82,16 +81,9 @@ impl GatewayDestination {
         gateways: &BTreeMap<GatewayName, Gateway>,
     ) -> Option<Self> {
         let gateway = table.require("gateway").and_then(|item| {
-            let name = item.text()?;
-            let found = gateways.iter().find(|(known, _)| known.as_str() == name);
-            if found.is_none() {
-                let known = gateways.keys().map(GatewayName::as_str);
-                item.error(format!(
-                    "there is no gateway {name:?}{}",
-                    suggestion(name, known)
-                ));
-            }
-            found
+            let known: Vec<&str> = gateways.keys().map(GatewayName::as_str).collect();
+            let name = item.known_name("gateway", &known)?;
+            gateways.iter().find(|(known, _)| known.as_str() == name)
         });
         if let Some(allow) = table.get("allow_private") {
             allow.error("belongs to the gateway: set it in [gateways.NAME]");
@@ -103,25 +95,18 @@ impl GatewayDestination {
             .map(|item| read_messages(&item, to, read_text));
         let (name, gateway) = gateway?;
         let settings = &gateway.settings;
+        let path = text::send_path(settings.kind, &settings.session);
+        let unknown = RateLimit::Adaptive {
+            initial: INITIAL_RATE,
+            max: MAX_RATE,
+        };
         Some(Self {
             gateway: name.clone(),
             kind: settings.kind,
             session: settings.session.clone(),
-            url: format!(
-                "{}{}",
-                settings.url,
-                text::send_path(settings.kind, &settings.session)
-            )
-            .parse()
-            .ok()?,
+            url: format!("{}{path}", settings.url).parse().ok()?,
             key: gateway.keys.key.clone(),
-            limit: settings.rate.map_or(
-                RateLimit::Adaptive {
-                    initial: INITIAL_RATE,
-                    max: MAX_RATE,
-                },
-                RateLimit::Configured,
-            ),
+            limit: settings.rate.map_or(unknown, RateLimit::Configured),
             allow_private: settings.allow_private,
             recipients: recipients?,
             messages: messages?,
@@ -158,20 +143,16 @@ fn read_text(table: &TableReader<'_>, kind: Option<EventKind>) -> Option<Placeho
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::DestinationKind;
-    use crate::config::tests::{error_of, parse_valid};
+    use crate::config::tests::{assert_error, assert_errors_in_table, parse_destination};
+    use crate::config::{Destination, DestinationKind};
 
     const HEAD: &str = "[gateways.main]\nkind = \"waha\"\nurl = \"http://localhost:3000/waha/\"\nallow_private = true\n\
          api_key = \"env:K\"\nwebhook_secret = \"env:W\"\n[destinations.notes]\nkind = \"gateway\"";
 
     const FINE: &str = "gateway = \"main\"\nto = \"customer\"\nmessages = { \"booking.confirmed\" = { text = \"{booking.date}\" } }";
 
-    fn gateway_destination(tables: &str) -> (crate::config::Destination, GatewayDestination) {
-        let destination = parse_valid(tables)
-            .destinations
-            .into_values()
-            .next()
-            .unwrap();
+    fn gateway_destination(tables: &str) -> (Destination, GatewayDestination) {
+        let destination = parse_destination(tables);
         let DestinationKind::Gateway(settings) = destination.kind.clone() else {
             panic!("{destination:?}")
         };
@@ -186,86 +167,52 @@ mod tests {
             (settings.session.as_str(), settings.allow_private),
             ("default", true)
         );
-        assert_eq!(
-            settings.limit,
-            RateLimit::Adaptive {
-                initial: INITIAL_RATE,
-                max: MAX_RATE
-            }
-        );
-        assert_eq!(
-            settings.messages.keys().copied().collect::<Vec<_>>(),
-            [EventKind::BookingConfirmed]
-        );
-        assert_eq!(
-            destination.policy.max_age,
-            Some(Millis::from_secs(24 * 3600))
-        );
+        let (initial, max) = (INITIAL_RATE, MAX_RATE);
+        assert_eq!(settings.limit, RateLimit::Adaptive { initial, max });
+        let events: Vec<_> = settings.messages.into_keys().collect();
+        assert_eq!(events, [EventKind::BookingConfirmed]);
+        let one_day = Millis::from_secs(24 * 3600);
+        assert_eq!(destination.policy.max_age, Some(one_day));
         let faster = HEAD.replace("api_key", "rate = \"256/m\"\napi_key");
         let (_, settings) = gateway_destination(&format!("{faster}\n{FINE}"));
-        assert_eq!(
-            settings.limit,
-            RateLimit::Configured(Rate::parse("256/m").unwrap())
-        );
+        let configured = Rate::parse("256/m").unwrap();
+        assert_eq!(settings.limit, RateLimit::Configured(configured));
     }
 
     #[test]
     fn gateway_destination_errors_have_location() {
-        let with_line = |line: &str| format!("{FINE}\n{line}");
-        for (typed, why) in [
-            ("to = \"customer\"".to_owned(), "`gateway` is missing"),
-            (
-                FINE.replace("main", "man"),
-                "there is no gateway \"man\": did you mean `main`?",
-            ),
-            (
-                with_line("rate = \"1/s\""),
-                "destinations.notes.rate: belongs to the gateway",
-            ),
-            (
-                with_line("allow_private = true"),
-                "destinations.notes.allow_private: belongs to the gateway",
-            ),
-            (
-                with_line("proxy = \"http://a:1\""),
-                "destinations.notes.proxy: is supported only for webhooks and WhatsApp: a gateway is probed",
-            ),
-            (
-                with_line("proxy_auth = \"env:A\""),
-                "destinations.notes.proxy_auth: is supported only for webhooks and WhatsApp: a gateway",
-            ),
-            (
-                with_line("phone_number_id = \"1\""),
-                "unknown key `phone_number_id`",
-            ),
-            (
-                with_line("status_wait = \"1m\""),
-                "unknown key `status_wait`",
-            ),
-            (
-                with_line("max_age = \"100ms\""),
-                "destinations.notes.max_age: must be from 1s to 30d",
-            ),
-            (
-                FINE.replace(
-                    "text = \"{booking.date}\"",
-                    "template = { name = \"a\", language = \"en\" }",
-                ),
-                "is allowed only with `kind = \"whatsapp\"`",
-            ),
-            (
-                FINE.replace("{booking.date}", "{lead.id}"),
-                "booking.confirmed has no \"lead\"",
-            ),
-            (FINE.replace("customer", "agent"), "`agents` is missing"),
-        ] {
-            let error = error_of(&format!("{HEAD}\n{typed}"));
-            assert!(error.contains(why), "{typed}\n{error}");
-        }
-        let alerts = error_of(&format!("alerts = [\"notes\"]\n{HEAD}\n{FINE}"));
-        assert!(
-            alerts.contains("alerts: \"notes\" sends to customers or agents"),
-            "{alerts}"
+        assert_errors_in_table(
+            HEAD,
+            FINE,
+            r#"
+            gateway = "man"
+            => 11:11: destinations.notes.gateway: there is no gateway "man": did you mean `main`?
+            rate = "1/s"
+            => 12:8: destinations.notes.rate: belongs to the gateway: set it in [gateways.NAME], because all destinations of a gateway share its rate
+            allow_private = true
+            => 12:17: destinations.notes.allow_private: belongs to the gateway: set it in [gateways.NAME]
+            proxy = "http://a:1"
+            => 12:9: destinations.notes.proxy: is supported only for webhooks and WhatsApp: a gateway is probed as well, and all requests to it are direct
+            proxy_auth = "env:A"
+            => 12:14: destinations.notes.proxy_auth: is supported only for webhooks and WhatsApp: a gateway is probed as well, and all requests to it are direct
+            max_age = "100ms"
+            => 12:11: destinations.notes.max_age: must be from 1s to 30d, and is 100ms
+            messages = { "booking.confirmed" = { template = { name = "a", language = "en" } } }
+            => 11:36: destinations.notes.messages.booking.confirmed: `text` is missing
+            => 11:49: destinations.notes.messages.booking.confirmed.template: is allowed only with `kind = "whatsapp"`: a gateway sends only texts
+            messages = { "booking.confirmed" = { text = "{lead.id}" } }
+            => 11:45: destinations.notes.messages.booking.confirmed.text: {lead.id}: booking.confirmed has no "lead": expected one of `booking`, `flow`, `submission`
+            to = "agent"
+            => 7:15: destinations.notes: `agents` is missing: set the phone numbers of the agents, like agents = { Ann = "+491511234567" }
+            "#,
         );
+        let config = |more: &str| format!("{HEAD}\n{FINE}\n{more}");
+        for key in ["phone_number_id", "status_wait"] {
+            let why = format!("unknown key `{key}`");
+            assert_error(&config(&format!("{key} = \"1m\"")), &why);
+        }
+        assert_error(HEAD, "`gateway` is missing");
+        let alerts = format!("alerts = [\"notes\"]\n{}", config(""));
+        assert_error(&alerts, "alerts: \"notes\" sends to customers or agents");
     }
 }

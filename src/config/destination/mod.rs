@@ -18,7 +18,6 @@ pub(in crate::config) mod webhook;
 pub(in crate::config) mod whatsapp;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use super::gateways::Gateway;
 use super::reader::TableReader;
@@ -87,8 +86,6 @@ struct ReadContext<'c> {
     retry: RetryPolicy,
     meta: &'c MetaSettings,
     gateways: &'c BTreeMap<GatewayName, Gateway>,
-    /// Folder of the config.
-    folder: &'c Path,
 }
 
 /// Readers of all kinds. A destination without `kind` has the first.
@@ -96,16 +93,13 @@ static KIND_READERS: [KindReader; 4] = [
     KindReader {
         name: "webhook",
         defaults: KindDefaults::WEBHOOK,
-        read: |table, context| {
-            WebhookSettings::read(table, context.folder).map(DestinationKind::Webhook)
-        },
+        read: |table, _| WebhookSettings::read(table).map(DestinationKind::Webhook),
     },
     KindReader {
         name: "whatsapp",
         defaults: whatsapp::DEFAULTS,
         read: |table, context| {
-            WhatsappSettings::read(table, context.meta, context.folder)
-                .map(DestinationKind::Whatsapp)
+            WhatsappSettings::read(table, context.meta).map(DestinationKind::Whatsapp)
         },
     },
     KindReader {
@@ -118,7 +112,7 @@ static KIND_READERS: [KindReader; 4] = [
     KindReader {
         name: "smtp",
         defaults: smtp::DEFAULTS,
-        read: |table, context| SmtpSettings::read(table, context.folder).map(DestinationKind::Smtp),
+        read: |table, _| SmtpSettings::read(table).map(DestinationKind::Smtp),
     },
 ];
 
@@ -138,7 +132,7 @@ impl Destination {
         };
         let kind = (reader.read)(table, context);
         let policy = DeliveryPolicy::read(table, &reader.defaults, context.retry);
-        let proxy = ProxySettings::read(table, reader.defaults.proxy_refusal, context.folder);
+        let proxy = ProxySettings::read(table, reader.defaults.proxy_refusal);
         Some(Self {
             kind: kind?,
             policy,
@@ -164,33 +158,26 @@ fn find_kind_reader(table: &TableReader<'_>) -> Option<&'static KindReader> {
 }
 
 /// Reads all destinations. `retry` has the settings of `[retry]`, and `meta` those of `[meta]`.
-/// `folder` is the folder of the config.
 pub(super) fn read(
     root: &TableReader<'_>,
     retry: RetryPolicy,
     meta: &MetaSettings,
     gateways: &BTreeMap<GatewayName, Gateway>,
-    folder: &Path,
 ) -> BTreeMap<DestinationName, Destination> {
-    let Some(item) = root.get("destinations") else {
-        return BTreeMap::new();
-    };
     let context = ReadContext {
         retry,
         meta,
         gateways,
-        folder,
     };
     let read_named = |item: &ValueReader<'_>| {
         let name = item.parse_key(DestinationName::new);
         let destination = item.read_table(|table| Destination::read(table, &context))?;
         Some((name?, destination?))
     };
-    let read =
-        item.read_named_table(|table| table.entries().iter().filter_map(read_named).collect());
-    let mut read: BTreeMap<_, _> = read.unwrap_or_default();
-    share_numbers(&mut read);
-    read
+    let items = root.named_entries("destinations");
+    let mut destinations = items.iter().filter_map(read_named).collect();
+    share_numbers(&mut destinations);
+    destinations
 }
 
 /// Sets the rate of each phone number: the rate of the fastest destination that sends through the
@@ -201,14 +188,12 @@ fn share_numbers(destinations: &mut BTreeMap<DestinationName, Destination>) {
         if let (DestinationKind::Whatsapp(settings), Some(rate)) =
             (&destination.kind, destination.policy.rate)
         {
-            fastest
+            let known = fastest
                 .entry(settings.phone_number_id.clone())
-                .and_modify(|known| {
-                    if rate.is_faster_than(*known) {
-                        *known = rate;
-                    }
-                })
                 .or_insert(rate);
+            if rate.is_faster_than(*known) {
+                *known = rate;
+            }
         }
     }
     for destination in destinations.values_mut() {
@@ -222,11 +207,10 @@ fn share_numbers(destinations: &mut BTreeMap<DestinationName, Destination>) {
 pub(super) fn ordered_destinations(
     destinations: &BTreeMap<DestinationName, Destination>,
 ) -> BTreeSet<DestinationName> {
-    destinations
+    let ordered = destinations
         .iter()
-        .filter(|(_, destination)| destination.policy.is_ordered)
-        .map(|(name, _)| name.clone())
-        .collect()
+        .filter(|(_, destination)| destination.policy.is_ordered);
+    ordered.map(|(name, _)| name.clone()).collect()
 }
 
 /// Removes the events that the destination of a subscription has no message for. Removes
@@ -260,16 +244,13 @@ pub(super) fn check_alerts(
             continue;
         };
         let settings = destination.kind.settings();
+        let mut events = subscription.events.iter();
         if settings.recipients().is_some() {
             item.error(format!(
                 "{name:?} sends to customers or agents, and an alert has neither: use a webhook or an \
                  e-mail destination for alerts"
             ));
-        } else if !subscription
-            .events
-            .iter()
-            .any(|event| settings.supports(*event))
-        {
+        } else if !events.any(|event| settings.supports(*event)) {
             item.error(format!(
                 "{name:?} has no template for any of these alerts: its `payload` has templates \
                  only for other events"
@@ -281,18 +262,14 @@ pub(super) fn check_alerts(
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::config::tests::{assert_refused, error_of, parse_valid};
+    use crate::config::tests::{assert_errors, error_of, parse_destination, parse_valid};
     use crate::domain::circuit_breaker::BreakerPolicy;
     use crate::domain::time::Millis;
 
     /// Returns the destination `crm` with the settings in `table`. The destination must be a
     /// webhook.
     pub(in crate::config) fn webhook_destination(table: &str) -> (Destination, WebhookSettings) {
-        let crm = parse_valid(&format!("[destinations.crm]\n{table}"))
-            .destinations
-            .into_values()
-            .next()
-            .unwrap();
+        let crm = parse_destination(&format!("[destinations.crm]\n{table}"));
         let DestinationKind::Webhook(webhook) = crm.kind.clone() else {
             panic!("{crm:?}")
         };
@@ -308,13 +285,11 @@ pub(super) mod tests {
             (policy.concurrency, policy.rate, policy.timeout.get()),
             (8, None, 15_000)
         );
-        assert_eq!(
-            policy.breaker,
-            BreakerPolicy {
-                failure_threshold: 5,
-                open_for: Millis::from_secs(30)
-            }
-        );
+        let breaker = BreakerPolicy {
+            failure_threshold: 5,
+            open_for: Millis::from_secs(30),
+        };
+        assert_eq!(policy.breaker, breaker);
         assert_eq!(policy.retry, parse_valid("").retry);
         assert!(!webhook.allow_private);
         assert!(webhook.secrets.is_empty() && webhook.headers.is_empty());
@@ -335,51 +310,42 @@ pub(super) mod tests {
         );
         assert!(webhook.allow_private);
         assert_eq!(webhook.secrets.len(), 2);
-        assert_eq!(
-            webhook.headers.keys().collect::<Vec<_>>(),
-            ["authorization"]
-        );
-        assert_eq!(
-            (policy.retry.initial_delay.get(), policy.retry.max_attempts),
-            (1000, 3)
-        );
-        assert_eq!(
-            policy.retry.max_delay,
-            parse_valid("").retry.max_delay,
-            "unset keys have the defaults"
-        );
+        let headers: Vec<_> = webhook.headers.keys().collect();
+        assert_eq!(headers, ["authorization"]);
+        // Unset keys have the defaults.
+        let retry = RetryPolicy {
+            initial_delay: Millis::from_secs(1),
+            max_attempts: 3,
+            ..parse_valid("").retry
+        };
+        assert_eq!(policy.retry, retry);
     }
 
     #[test]
     fn destination_errors_have_location() {
-        let url = "url = \"https://crm.example\"";
-        assert_refused(
+        assert_errors(
             "[destinations.crm]",
-            &[
-                ("", "1:15: destinations.crm: `url` is missing"),
-                (
-                    "kind = \"slack\"",
-                    "2:8: destinations.crm.kind: \"slack\" is a webhook with a payload format of its own: remove `kind`, and set payload = \"slack\"",
-                ),
-                (
-                    &format!("{url}\nconcurrency = 0"),
-                    "3:15: destinations.crm.concurrency: must be from 1 to 256, and is 0",
-                ),
-                (
-                    &format!("{url}\nrate = \"fast\""),
-                    "3:8: destinations.crm.rate: \"fast\" is not a valid rate: write one like \"50/s\", \"256/m\" or \"1000/h\", from 1 to 1000000",
-                ),
-                (
-                    &format!("{url}\nheaders = {{ Webhook-Id = \"env:A\" }}"),
-                    "3:13: destinations.crm.headers.Webhook-Id: is a header that flowgate sets itself",
-                ),
-                (
-                    &format!("{url}\nsecret = \"env:A\""),
-                    "3:1: unknown key `secret` in destinations.crm: did you mean `secrets`?",
-                ),
-            ],
+            r#"
+            => 1:15: destinations.crm: `url` is missing
+            kind = "slack"
+            => 2:8: destinations.crm.kind: "slack" is a webhook with a payload format of its own: remove `kind`, and set payload = "slack"
+            "#,
         );
-        let hidden = error_of(&format!("[destinations.crm]\n{url}\nsecrets = [\"hush\"]"));
+        let url = "[destinations.crm]\nurl = \"https://crm.example\"";
+        assert_errors(
+            url,
+            r#"
+            concurrency = 0
+            => 3:15: destinations.crm.concurrency: must be from 1 to 256, and is 0
+            rate = "fast"
+            => 3:8: destinations.crm.rate: "fast" is not a valid rate: write one like "50/s", "256/m" or "1000/h", from 1 to 1000000
+            headers = { Webhook-Id = "env:A" }
+            => 3:13: destinations.crm.headers.Webhook-Id: is a header that flowgate sets itself
+            secret = "env:A"
+            => 3:1: unknown key `secret` in destinations.crm: did you mean `secrets`?
+            "#,
+        );
+        let hidden = error_of(&format!("{url}\nsecrets = [\"hush\"]"));
         assert!(
             hidden.contains("destinations.crm.secrets") && !hidden.contains("hush"),
             "{hidden}"

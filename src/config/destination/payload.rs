@@ -16,9 +16,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use crate::config::event_fields::parse_event_kind;
 use crate::config::reader::TableReader;
 use crate::config::reader::value::ValueReader;
-use crate::config::suggest::suggestion;
 use crate::domain::delivery::payload::PayloadFormat;
 use crate::domain::delivery::payload::template::{Template, TemplateError};
 use crate::domain::event::EventKind;
@@ -26,8 +26,8 @@ use crate::domain::event::EventKind;
 /// Maximum size of a template file, in bytes.
 const FILE_BYTES_MAX: u64 = 64 << 10;
 
-/// Reads `payload`. `folder` is the folder of the config.
-pub(in crate::config) fn read(table: &TableReader<'_>, folder: &Path) -> PayloadFormat {
+/// Reads `payload`.
+pub(in crate::config) fn read(table: &TableReader<'_>) -> PayloadFormat {
     let Some(item) = table.get("payload") else {
         return PayloadFormat::Event;
     };
@@ -39,22 +39,14 @@ pub(in crate::config) fn read(table: &TableReader<'_>, folder: &Path) -> Payload
         };
     }
     if !is_keyed_by_event(&item) {
-        let template = item
-            .read_table(|table| read_template(table, folder))
-            .flatten();
+        let template = item.read_table(read_template).flatten();
         let all = template
             .into_iter()
             .flat_map(|one| EventKind::ALL.map(|kind| (kind, one.clone())));
         return PayloadFormat::Templates(all.collect());
     }
-    let read = item.read_named_table(|table| {
-        table
-            .entries()
-            .iter()
-            .filter_map(|item| read_event_template(item, folder))
-            .collect()
-    });
-    PayloadFormat::Templates(read.unwrap_or_default())
+    let items = item.entries().unwrap_or_default();
+    PayloadFormat::Templates(items.iter().filter_map(read_event_template).collect())
 }
 
 /// Returns `true` if the keys are names of events, and `false` if they are the keys of a template.
@@ -64,38 +56,25 @@ pub(super) fn is_keyed_by_event(item: &ValueReader<'_>) -> bool {
             .into_iter()
             .any(|kind| kind.as_str().split('.').next() == Some(key))
     };
-    item.read_named_table(|table| {
-        table
-            .entries()
-            .iter()
-            .any(|item| item.key.contains('.') || is_event_prefix(item.key))
-    })
-    .unwrap_or_default()
+    let items = item.entries().unwrap_or_default();
+    items
+        .iter()
+        .any(|item| item.key.contains('.') || is_event_prefix(item.key))
 }
 
-fn read_event_template(item: &ValueReader<'_>, folder: &Path) -> Option<(EventKind, Template)> {
-    let kind = EventKind::from_name(item.key);
-    if kind.is_none() {
-        let suggestion = suggestion(item.key, EventKind::ALL.into_iter().map(EventKind::as_str));
-        let quoting_advice = if item.key.contains('.') {
-            ""
-        } else {
-            ": put the name of the event in quotes, as \"lead.assigned\""
-        };
-        item.key_error(format!(
-            "{}: there is no event {:?}{suggestion}{quoting_advice}",
-            item.path, item.key
-        ));
-        return None;
-    }
-    Some((
-        kind?,
-        item.read_table(|table| read_template(table, folder))
-            .flatten()?,
-    ))
+fn read_event_template(item: &ValueReader<'_>) -> Option<(EventKind, Template)> {
+    let quoting_advice = if item.key.contains('.') {
+        ""
+    } else {
+        ": put the name of the event in quotes, as \"lead.assigned\""
+    };
+    let kind = item.parse_key(|name| {
+        parse_event_kind(name, EventKind::ALL.into_iter()).map_err(|error| error + quoting_advice)
+    })?;
+    Some((kind, item.read_table(read_template)??))
 }
 
-fn read_template(table: &TableReader<'_>, folder: &Path) -> Option<Template> {
+fn read_template(table: &TableReader<'_>) -> Option<Template> {
     let (text, file) = (table.get("text"), table.get("file"));
     match (&text, &file) {
         (Some(item), None) => {
@@ -104,7 +83,7 @@ fn read_template(table: &TableReader<'_>, folder: &Path) -> Option<Template> {
                 .ok()
         }
         (None, Some(item)) => {
-            let path = folder.join(item.non_empty_text()?);
+            let path = table.folder().join(item.non_empty_text()?);
             let text = item.parse(|_| read_file(&path))?;
             Template::parse(&text)
                 .map_err(|error| report_template_error(item, Some(&path), &error))
@@ -158,8 +137,9 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::config::tests::{error_of, parse_valid};
-    use crate::config::{Config, ConfigError, DestinationKind};
+    use crate::config::tests::{assert_error, assert_errors_in, parse_valid};
+    use crate::config::{Config, DestinationKind};
+    use crate::domain::event::subscriptions::Subscription;
 
     const HEAD: &str = "[destinations.crm]\nurl = \"https://crm.example\"\nsecrets = [\"env:A\"]";
     const FLOW: &str = "[flows.form]\npath = \"/form\"\nencryption = \"none\"\nscreens = [{ name = \"A\", final = true }]";
@@ -185,24 +165,18 @@ mod tests {
             .collect()
     }
 
-    /// Parses a config whose file is in `folder`.
-    fn parse_in_folder(text: &str, folder: &Path) -> Result<Config, ConfigError> {
-        Config::parse(&folder.join("config.toml"), text)
-    }
-
     #[test]
     fn payload_is_event_chat_or_templates() {
-        assert_eq!(payload_from(""), PayloadFormat::Event);
-        assert_eq!(payload_from("payload = \"event\""), PayloadFormat::Event);
-        assert_eq!(payload_from("payload = \"slack\""), PayloadFormat::Slack);
-        assert_eq!(
-            payload_from("payload = \"discord\""),
-            PayloadFormat::Discord
-        );
-        assert_eq!(
-            supported_events(&payload_from("payload = { text = \"{}\" }")).len(),
-            14
-        );
+        for (typed, expected) in [
+            ("", PayloadFormat::Event),
+            ("payload = \"event\"", PayloadFormat::Event),
+            ("payload = \"slack\"", PayloadFormat::Slack),
+            ("payload = \"discord\"", PayloadFormat::Discord),
+        ] {
+            assert_eq!(payload_from(typed), expected, "{typed}");
+        }
+        let single = payload_from("payload = { text = \"{}\" }");
+        assert_eq!(supported_events(&single).len(), 14);
         let by_event = payload_from(
             "payload = { \"lead.assigned\" = { text = \"{}\" }, \"job.dead\" = { text = \"[]\" } }",
         );
@@ -212,49 +186,31 @@ mod tests {
     #[test]
     fn template_file_is_read_beside_config() {
         let folder = tempfile::tempdir().unwrap();
-        let text = format!("{HEAD}\npayload = {{ file = \"crm.json\" }}");
-        fs::write(folder.path().join("crm.json"), "{}").unwrap();
-        let before = parse_in_folder(&text, folder.path()).unwrap();
-        assert_eq!(
-            payload_of(&before),
-            &payload_from("payload = { text = \"{}\" }")
-        );
-        fs::write(folder.path().join("crm.json"), "[]").unwrap();
-        assert_ne!(
-            payload_of(&before),
-            payload_of(&parse_in_folder(&text, folder.path()).unwrap())
-        );
+        let file = folder.path().join("crm.json");
+        let parse = || {
+            let text = format!("{HEAD}\npayload = {{ file = \"crm.json\" }}");
+            Config::parse(&folder.path().join("config.toml"), &text)
+        };
+        fs::write(&file, "{}").unwrap();
+        let before = parse().unwrap();
+        let typed = payload_from("payload = { text = \"{}\" }");
+        assert_eq!(payload_of(&before), &typed);
+        fs::write(&file, "[]").unwrap();
+        assert_ne!(payload_of(&before), payload_of(&parse().unwrap()));
 
-        fs::write(folder.path().join("crm.json"), "{\n  {{ oops }\n}").unwrap();
-        let error = parse_in_folder(&text, folder.path())
-            .unwrap_err()
-            .to_string();
-        let location = format!(
-            "4:20: destinations.crm.payload.file: {}:2:",
-            folder.path().join("crm.json").display()
-        );
-        assert!(error.contains(&location), "{error}");
-        fs::write(folder.path().join("crm.json"), "x".repeat(64 * 1024 + 1)).unwrap();
-        assert!(
-            parse_in_folder(&text, folder.path())
-                .unwrap_err()
-                .to_string()
-                .contains("it has more than 65536 bytes")
-        );
-        fs::write(folder.path().join("crm.json"), b"\xff").unwrap();
-        assert!(
-            parse_in_folder(&text, folder.path())
-                .unwrap_err()
-                .to_string()
-                .contains("it is not text (UTF-8)")
-        );
-        fs::remove_file(folder.path().join("crm.json")).unwrap();
-        assert!(
-            parse_in_folder(&text, folder.path())
-                .unwrap_err()
-                .to_string()
-                .contains("can't read the template")
-        );
+        let assert_error = |why: &str| {
+            let error = parse().unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        };
+        fs::write(&file, "{\n  {{ oops }\n}").unwrap();
+        let located = format!("4:20: destinations.crm.payload.file: {}:2:", file.display());
+        assert_error(&located);
+        fs::write(&file, "x".repeat(64 * 1024 + 1)).unwrap();
+        assert_error("it has more than 65536 bytes");
+        fs::write(&file, b"\xff").unwrap();
+        assert_error("it is not text (UTF-8)");
+        fs::remove_file(&file).unwrap();
+        assert_error("can't read the template");
     }
 
     #[test]
@@ -264,120 +220,59 @@ mod tests {
         let config = parse_valid(&format!(
             "alerts = [\"crm\"]\n{FLOW}\ndeliver = [\"crm\"]\n{HEAD}\n{by_event}"
         ));
-        let names = |routes: &[crate::domain::event::subscriptions::Subscription]| {
-            routes
-                .iter()
-                .flat_map(|route| route.events.iter().map(|kind| kind.as_str()))
-                .collect::<Vec<_>>()
+        let names = |routes: &[Subscription]| {
+            let events = routes.iter().flat_map(|route| route.events.clone());
+            events.map(EventKind::as_str).collect::<Vec<_>>()
         };
-        assert_eq!(
-            names(
-                &config
-                    .subscriptions
-                    .flows
-                    .values()
-                    .flatten()
-                    .cloned()
-                    .collect::<Vec<_>>()
-            ),
-            ["lead.waiting"]
-        );
+        let flow = config.subscriptions.flows.values().next().unwrap();
+        assert_eq!(names(flow), ["lead.waiting"]);
         assert_eq!(names(&config.subscriptions.alerts), ["job.dead"]);
-        let error = error_of(&format!(
-            "alerts = [\"crm\"]\n{HEAD}\npayload = {{ \"lead.waiting\" = {{ text = \"{{}}\" }} }}"
-        ));
-        assert!(
-            error.contains("alerts: \"crm\" has no template for any of these alerts"),
-            "{error}"
+        let only_lead = "payload = { \"lead.waiting\" = { text = \"{}\" } }";
+        assert_error(
+            &format!("alerts = [\"crm\"]\n{HEAD}\n{only_lead}"),
+            "alerts: \"crm\" has no template for any of these alerts",
         );
     }
 
-    /// Asserts that the payload is refused with an error that contains `why`.
-    fn assert_error(payload: &str, why: &str) {
-        let error = error_of(&format!("{HEAD}\npayload = {payload}"));
-        assert!(error.contains(why), "{payload}\n{error}");
-    }
-
     #[test]
-    fn payload_errors_have_location() {
-        for (payload, why) in [
-            (
-                "\"slak\"",
-                "4:11: destinations.crm.payload: \"slak\" is not a valid value: did you mean `slack`?",
-            ),
-            ("3", "must be a text in quotes"),
-            (
-                "{}",
-                "destinations.crm.payload: needs either `text` or `file`",
-            ),
-            (
-                "{ text = \"{}\", file = \"a\" }",
-                "needs either `text` or `file`",
-            ),
-            (
-                "{ txt = \"{}\" }",
-                "unknown key `txt` in destinations.crm.payload: did you mean `text`?",
-            ),
-            ("{ text = \"\" }", "payload.text: is empty"),
-            (
-                "{ lead.assigned = { text = \"{}\" } }",
-                "put the name of the event in quotes",
-            ),
-        ] {
-            assert_error(payload, why);
-        }
-    }
-
-    #[test]
-    fn template_errors_have_location() {
-        for (event, text, why) in [
-            (
-                "lead.asigned",
-                "{}",
-                "there is no event \"lead.asigned\": did you mean `lead.assigned`?",
-            ),
-            (
-                "lead.assigned",
-                "{",
-                "template line 1, column 1: the result is not valid JSON: EOF",
-            ),
-            (
-                "lead.assigned",
-                "{{ data.lead.id",
-                "4:40: destinations.crm.payload.lead.assigned.text: template line 1, column 14: ",
-            ),
-            (
-                "lead.assigned",
-                "{\"a\": {{ data.leed.id }}}",
-                "template line 1, column 10: `data` has no \"leed\": did you mean `lead`?",
-            ),
-            (
-                "lead.assigned",
-                "{{ data.lead.agent.name }}",
-                "`data.lead.agent` has no \"name\": it has no fields",
-            ),
-            (
-                "submission.accepted",
-                "{{ data.lead.id }}",
-                "`data` has no \"lead\"",
-            ),
-            (
-                "lead.assigned",
-                "{{ dta }}",
-                "an event has no \"dta\": did you mean `data`?",
-            ),
-            (
-                "lead.assigned",
-                "[{{ data.booking.date | first }} {% if not data.booking %},{% endif %}]",
-                "(for lead.assigned without optional data)",
-            ),
-            (
-                "lead.assigned",
-                "[{% if data.conflict %},{% endif %}]",
-                "(for lead.assigned with all optional data)",
-            ),
-        ] {
-            assert_error(&format!("{{ \"{event}\" = {{ text = '{text}' }} }}"), why);
-        }
+    fn payload_and_template_errors_have_location() {
+        assert_errors_in(
+            |payload| format!("{HEAD}\npayload = {payload}"),
+            r#"
+            "slak"
+            => 4:11: destinations.crm.payload: "slak" is not a valid value: did you mean `slack`?
+            3
+            => 4:11: destinations.crm.payload: must be a text in quotes, and is a whole number
+            {}
+            => 4:11: destinations.crm.payload: needs either `text` or `file`
+            { text = "{}", file = "a" }
+            => 4:11: destinations.crm.payload: needs either `text` or `file`
+            { txt = "{}" }
+            => 4:11: destinations.crm.payload: needs either `text` or `file`
+            => 4:13: unknown key `txt` in destinations.crm.payload: did you mean `text`?
+            { text = "" }
+            => 4:20: destinations.crm.payload.text: is empty
+            { lead.assigned = { text = "{}" } }
+            => 4:13: destinations.crm.payload.lead: there is no event "lead": did you mean `lead.waiting`?: put the name of the event in quotes, as "lead.assigned"
+            { "lead.asigned" = { text = '{}' } }
+            => 4:13: destinations.crm.payload.lead.asigned: there is no event "lead.asigned": did you mean `lead.assigned`?
+            { "lead.assigned" = { text = '{' } }
+            => 4:40: destinations.crm.payload.lead.assigned.text: template line 1, column 1: the result is not valid JSON: EOF while parsing an object (for lead.assigned with all optional data)
+            { "lead.assigned" = { text = '{{ data.lead.id' } }
+            => 4:40: destinations.crm.payload.lead.assigned.text: template line 1, column 14: unexpected end of input, expected end of variable block
+            { "lead.assigned" = { text = '{"a": {{ data.leed.id }}}' } }
+            => 4:40: destinations.crm.payload.lead.assigned.text: template line 1, column 10: `data` has no "leed": did you mean `lead`?
+            { "lead.assigned" = { text = '{{ data.lead.agent.name }}' } }
+            => 4:40: destinations.crm.payload.lead.assigned.text: template line 1, column 4: `data.lead.agent` has no "name": it has no fields
+            { "submission.accepted" = { text = '{{ data.lead.id }}' } }
+            => 4:46: destinations.crm.payload.submission.accepted.text: template line 1, column 4: `data` has no "lead": expected one of `booking`, `conflict`, `flow`, `message`, `submission`, `test`
+            { "lead.assigned" = { text = '{{ dta }}' } }
+            => 4:40: destinations.crm.payload.lead.assigned.text: template line 1, column 4: an event has no "dta": did you mean `data`?
+            { "lead.assigned" = { text = '[{{ data.booking.date | first }} {% if not data.booking %},{% endif %}]' } }
+            => 4:40: destinations.crm.payload.lead.assigned.text: template line 1, column 71: the result is not valid JSON: expected value (for lead.assigned without optional data)
+            { "lead.assigned" = { text = '[{% if data.conflict %},{% endif %}]' } }
+            => 4:40: destinations.crm.payload.lead.assigned.text: template line 1, column 24: the result is not valid JSON: expected value (for lead.assigned with all optional data)
+            "#,
+        );
     }
 }

@@ -3,6 +3,7 @@
 use super::kind_settings::KindDefaults;
 use crate::config::reader::TableReader;
 use crate::config::settings;
+use crate::config::units::{days, hours};
 use crate::domain::circuit_breaker::BreakerPolicy;
 use crate::domain::job::retry::RetryPolicy;
 use crate::domain::rate_limiter::Rate;
@@ -40,14 +41,12 @@ impl DeliveryPolicy {
         retry: RetryPolicy,
     ) -> Self {
         let timeouts = Millis::new(100)..=defaults.timeout_max;
-        let ages = Millis::from_secs(1)..=Millis::from_secs(30 * 24 * 3600);
+        let ages = Millis::from_secs(1)..=days(30);
         Self {
             concurrency: table.integer("concurrency", defaults.concurrency, 1..=256),
             rate: read_rate(table, defaults),
             timeout: table.duration("timeout", defaults.timeout, timeouts),
-            breaker: table
-                .read_table("breaker", read_breaker)
-                .unwrap_or_else(|| TableReader::read_empty(read_breaker)),
+            breaker: read_breaker(table, Millis::from_secs(30), hours(1)),
             retry: settings::read_retry_or(table, retry),
             is_ordered: table.boolean("ordered", false),
             max_age: table
@@ -68,13 +67,15 @@ fn read_rate(table: &TableReader<'_>, defaults: &KindDefaults) -> Option<Rate> {
     }
 }
 
-fn read_breaker(table: &TableReader<'_>) -> BreakerPolicy {
-    BreakerPolicy {
+/// Reads the table `breaker` in `within`. `open_for` and `open_for_max` are the default and the
+/// maximum of its key `open_for`.
+pub(in crate::config) fn read_breaker(
+    within: &TableReader<'_>,
+    open_for: Millis,
+    open_for_max: Millis,
+) -> BreakerPolicy {
+    within.read_table_or_empty("breaker", |table| BreakerPolicy {
         failure_threshold: table.integer("failure_threshold", 5, 1..=1000),
-        open_for: table.duration(
-            "open_for",
-            Millis::from_secs(30),
-            Millis::new(100)..=Millis::from_secs(3600),
-        ),
-    }
+        open_for: table.duration("open_for", open_for, Millis::new(100)..=open_for_max),
+    })
 }

@@ -9,13 +9,10 @@
 //! Environment variables such as `HTTPS_PROXY` are ignored: only the config decides about
 //! connections. See [`crate::net`] for connections through a proxy.
 
-use std::path::Path;
-
 use hyper::Uri;
 
 use crate::config::reader::TableReader;
 use crate::config::secrets::SecretRef;
-use crate::config::settings::read_secret;
 
 /// Settings of a proxy.
 #[derive(Clone, Debug)]
@@ -29,11 +26,7 @@ pub struct ProxySettings {
 
 impl ProxySettings {
     /// Reads the proxy. `refusal` is the reason why the kind of destination can't use a proxy.
-    pub(super) fn read(
-        table: &TableReader<'_>,
-        refusal: Option<&str>,
-        folder: &Path,
-    ) -> Option<Self> {
+    pub(super) fn read(table: &TableReader<'_>, refusal: Option<&str>) -> Option<Self> {
         let (proxy, auth) = (table.get("proxy"), table.get("proxy_auth"));
         if let Some(why) = refusal {
             for item in proxy.iter().chain(&auth) {
@@ -49,7 +42,7 @@ impl ProxySettings {
             }
             return None;
         };
-        let auth = auth.and_then(|item| read_secret(&item, folder));
+        let auth = auth.and_then(|item| item.secret());
         Some(Self {
             url: proxy.parse(parse_proxy_url)?,
             auth,
@@ -66,10 +59,7 @@ impl ProxySettings {
 
     /// Returns the warning about the proxy, if there is one.
     pub(super) fn warning(&self) -> Option<String> {
-        self.auth
-            .as_ref()
-            .and_then(SecretRef::warning)
-            .map(|warning| format!("proxy_auth: {warning}"))
+        self.auth.as_ref()?.labelled_warning("proxy_auth")
     }
 }
 
@@ -105,17 +95,12 @@ const NOT_A_PROXY_ERROR: &str =
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tests::{error_of, parse_valid};
+    use crate::config::tests::{assert_errors, error_of, parse_destination};
 
     const HEAD: &str = "[destinations.crm]\nurl = \"https://crm.example\"";
 
     fn proxy_from(more: &str) -> Option<ProxySettings> {
-        parse_valid(&format!("{HEAD}\n{more}"))
-            .destinations
-            .into_values()
-            .next()
-            .unwrap()
-            .proxy
+        parse_destination(&format!("{HEAD}\n{more}")).proxy
     }
 
     #[test]
@@ -127,13 +112,8 @@ mod tests {
             (proxy.host(), proxy.auth.as_ref().unwrap().location()),
             ("127.0.0.1:3128", "env:PROXY".to_owned())
         );
-        assert_eq!(
-            proxy_from("proxy = \"socks5://[::1]:1080\"")
-                .unwrap()
-                .url
-                .scheme_str(),
-            Some("socks5")
-        );
+        let socks = proxy_from("proxy = \"socks5://[::1]:1080\"").unwrap();
+        assert_eq!(socks.url.scheme_str(), Some("socks5"));
     }
 
     #[test]
@@ -156,12 +136,12 @@ mod tests {
             );
             assert!(!error.contains("hush"), "{error}");
         }
-        let error = error_of(&format!("{HEAD}\nproxy_auth = \"env:A\""));
-        assert!(
-            error.contains(
-                "3:14: destinations.crm.proxy_auth: has no effect without `proxy`: set both"
-            ),
-            "{error}"
+        assert_errors(
+            HEAD,
+            r#"
+            proxy_auth = "env:A"
+            => 3:14: destinations.crm.proxy_auth: has no effect without `proxy`: set both
+            "#,
         );
         let error = error_of(&format!(
             "{HEAD}\nproxy = \"http://a:1\"\nproxy_auth = \"ann:hush\""

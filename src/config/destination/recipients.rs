@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::event_fields::check_placeholders;
+use crate::config::event_fields::{check_placeholders, parse_event_kind};
 use crate::config::reader::TableReader;
 use crate::config::reader::value::ValueReader;
-use crate::config::suggest::suggestion;
+use crate::config::units::{days, hours};
 use crate::domain::delivery::message::{PlaceholderText, RecipientKind};
 use crate::domain::event::EventKind;
 use crate::domain::ids::AgentName;
@@ -25,11 +25,8 @@ pub struct Recipients {
 
 impl Recipients {
     pub(super) fn read(table: &TableReader<'_>) -> Option<Self> {
-        let customer_wait = table.duration(
-            "customer_wait",
-            Millis::from_secs(3600),
-            Millis::new(100)..=Millis::from_secs(24 * 3600),
-        );
+        let waits = Millis::new(100)..=days(1);
+        let customer_wait = table.duration("customer_wait", hours(1), waits);
         Some(Self {
             kind: read_recipient_kind(table)?,
             customer_wait,
@@ -55,16 +52,12 @@ fn read_recipient_kind(table: &TableReader<'_>) -> Option<RecipientKind> {
         );
         return None;
     };
-    let numbers = agents.read_named_table(|table| {
-        let read = |item: &ValueReader<'_>| {
-            Some((
-                item.parse_key(AgentName::new)?,
-                item.parse(PhoneNumber::parse)?.into(),
-            ))
-        };
-        table.entries().iter().filter_map(read).collect()
-    });
-    numbers.map(RecipientKind::Agent)
+    let read = |item: &ValueReader<'_>| {
+        let name = item.parse_key(AgentName::new)?;
+        Some((name, item.parse(PhoneNumber::parse)?.into()))
+    };
+    let numbers = agents.entries()?.iter().filter_map(read).collect();
+    Some(RecipientKind::Agent(numbers))
 }
 
 /// Reads the messages by kind of event. `read` reads the content of each message.
@@ -73,17 +66,14 @@ pub(super) fn read_messages<T>(
     to: Option<&RecipientKind>,
     read: impl Fn(&TableReader<'_>, Option<EventKind>) -> Option<T>,
 ) -> BTreeMap<EventKind, T> {
-    let all = item.read_named_table(|table| {
-        let items = table.entries();
-        if items.is_empty() {
-            item.error("is empty: add at least one event with its message");
-        }
-        items
-            .iter()
-            .filter_map(|item| read_message(item, to, &read))
-            .collect()
-    });
-    all.unwrap_or_default()
+    let items = item.entries();
+    if items.as_ref().is_some_and(Vec::is_empty) {
+        item.error("is empty: add at least one event with its message");
+    }
+    let items = items.iter().flatten();
+    items
+        .filter_map(|item| read_message(item, to, &read))
+        .collect()
 }
 
 fn read_message<T>(
@@ -91,18 +81,11 @@ fn read_message<T>(
     to: Option<&RecipientKind>,
     read: impl Fn(&TableReader<'_>, Option<EventKind>) -> Option<T>,
 ) -> Option<(EventKind, T)> {
-    let known = EventKind::ALL
-        .into_iter()
-        .filter(|kind| to.is_none_or(|to| to.is_in_event(*kind)));
-    let kind = EventKind::from_name(item.key);
-    let fits = kind.filter(|kind| to.is_none_or(|to| to.is_in_event(*kind)));
-    if kind.is_none() {
-        let suggestion = suggestion(item.key, known.map(EventKind::as_str));
-        item.key_error(format!(
-            "{}: there is no event {:?}{suggestion}",
-            item.path, item.key
-        ));
-    } else if fits.is_none() {
+    let has_recipient = |kind: &EventKind| to.is_none_or(|to| to.is_in_event(*kind));
+    let known = EventKind::ALL.into_iter().filter(has_recipient);
+    let kind = item.parse_key(|name| parse_event_kind(name, known.clone()));
+    let fits = kind.filter(has_recipient);
+    if kind.is_some() && fits.is_none() {
         let names: Vec<&str> = known.map(EventKind::as_str).collect();
         item.key_error(format!(
             "{}: this event has no recipient: use one of {}",

@@ -16,7 +16,6 @@
 //! its bytes and transport.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use hyper::Uri;
 use lettre::message::Mailbox;
@@ -27,7 +26,6 @@ use super::webhook::{PRIVATE_HOST_ERROR, is_private_host};
 use crate::config::reader::TableReader;
 use crate::config::reader::value::ValueReader;
 use crate::config::secrets::SecretRef;
-use crate::config::settings::read_secret;
 use crate::domain::delivery::email::{EmailTemplate, SmtpTls};
 use crate::domain::event::EventKind;
 use crate::domain::ip_range::{is_loopback_host, is_public, literal_ip};
@@ -86,25 +84,20 @@ pub struct SmtpLogin {
 }
 
 impl SmtpSettings {
-    pub(super) fn read(table: &TableReader<'_>, folder: &Path) -> Option<Self> {
+    pub(super) fn read(table: &TableReader<'_>) -> Option<Self> {
         let allow_private = table.boolean("allow_private", false);
-        let host = table
-            .require("host")
-            .and_then(|item| item.parse(|text| parse_host(text, allow_private)));
+        let host = table.require_parsed("host", |text| parse_host(text, allow_private));
         let tls = table.get("tls").map_or(Some(SmtpTls::Starttls), |item| {
             read_tls(&item, host.as_deref(), allow_private)
         });
-        let port = tls.and_then(|tls| {
-            table
-                .get("port")
-                .map_or(Some(tls.port()), |item| item.integer(1..=u16::MAX))
+        let port = tls.and_then(|tls| match table.get("port") {
+            Some(item) => item.integer(1..=u16::MAX),
+            None => Some(tls.port()),
         });
-        let login = read_login(table, folder);
-        let from = table
-            .require("from")
-            .and_then(|item| item.parse(parse_mailbox));
+        let login = read_login(table);
+        let from = table.require_parsed("from", parse_mailbox);
         let to = table.require("to").map(|item| read_mailboxes(&item));
-        let reply_to = table.get("reply_to").map(|item| item.parse(parse_mailbox));
+        let reply_to = table.parse("reply_to", parse_mailbox);
         let messages = table
             .get("messages")
             .map(|item| read_email_templates(&item));
@@ -123,7 +116,7 @@ impl SmtpSettings {
             login,
             from: from?,
             to: to?,
-            reply_to: reply_to.flatten(),
+            reply_to,
             messages: messages.unwrap_or_default(),
         })
     }
@@ -147,16 +140,11 @@ impl KindSettings for SmtpSettings {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let password = self
-            .login
-            .as_ref()
-            .and_then(|login| login.password.warning());
-        let mut warnings: Vec<String> = password
-            .map(|warning| format!("password: {warning}"))
-            .into_iter()
-            .collect();
+        let password = self.login.as_ref().map(|login| &login.password);
+        let password = password.and_then(|secret| secret.labelled_warning("password"));
+        let mut warnings = Vec::from_iter(password);
         if self.tls == SmtpTls::None && !is_loopback_host(&self.host) {
-            warnings.push("its `tls` is \"none\": customer data is sent unencrypted".to_owned());
+            warnings.push("`tls` is \"none\", so customer data is sent unencrypted: use \"starttls\" or \"implicit\"".to_owned());
         }
         warnings
     }
@@ -197,7 +185,7 @@ fn read_tls(item: &ValueReader<'_>, host: Option<&str>, allow_private: bool) -> 
     })
 }
 
-fn read_login(table: &TableReader<'_>, folder: &Path) -> Option<SmtpLogin> {
+fn read_login(table: &TableReader<'_>) -> Option<SmtpLogin> {
     let (username_item, password) = (table.get("user"), table.get("password"));
     match (&username_item, &password) {
         (Some(username), None) => username.error("needs a `password`, as \"env:NAME\""),
@@ -205,7 +193,7 @@ fn read_login(table: &TableReader<'_>, folder: &Path) -> Option<SmtpLogin> {
         _ => {}
     }
     let username = username_item.and_then(|item| item.parse(parse_username));
-    let password = password.and_then(|item| read_secret(&item, folder));
+    let password = password.and_then(|item| item.secret());
     Some(SmtpLogin {
         username: username?,
         password: password?,
@@ -227,17 +215,15 @@ fn parse_username(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tests::{error_of, parse_valid};
+    use crate::config::tests::{
+        assert_error, assert_errors, assert_errors_in_table, parse_destination, parse_valid,
+    };
     use crate::config::{DeliveryPolicy, DestinationKind};
 
     const HEAD: &str = "[destinations.inbox]\nkind = \"smtp\"\nfrom = \"flowgate@shop.example\"\nto = \"ann@shop.example\"";
 
     fn smtp_destination(table: &str) -> (DeliveryPolicy, SmtpSettings) {
-        let destination = parse_valid(table)
-            .destinations
-            .into_values()
-            .next()
-            .unwrap();
+        let destination = parse_destination(table);
         let DestinationKind::Smtp(settings) = destination.kind else {
             panic!("{destination:?}")
         };
@@ -251,13 +237,8 @@ mod tests {
             (settings.host.as_str(), settings.port, settings.tls),
             ("mail.shop.example", 587, SmtpTls::Starttls)
         );
-        assert_eq!(
-            (settings.url.to_string(), settings.host()),
-            (
-                "smtp://mail.shop.example:587/".to_owned(),
-                "mail.shop.example:587".to_owned()
-            )
-        );
+        assert_eq!(settings.url, "smtp://mail.shop.example:587/");
+        assert_eq!(settings.host(), "mail.shop.example:587");
         assert!(
             settings.login.is_none() && settings.reply_to.is_none() && settings.messages.is_empty()
         );
@@ -283,118 +264,85 @@ mod tests {
         assert_eq!(settings.host(), "[::1]:465");
         assert_eq!(settings.from.name.as_deref(), Some("Blümchen"));
         assert_eq!(settings.to[1].name.as_deref(), Some("Bob, B."));
-        assert_eq!(
-            settings.reply_to.unwrap().email.to_string(),
-            "office@shop.example"
-        );
+        let reply_to = settings.reply_to.unwrap().email;
+        assert_eq!(reply_to.to_string(), "office@shop.example");
         let login = settings.login.unwrap();
-        assert_eq!(
-            (login.username.as_str(), login.password.location()),
-            ("flowgate", "env:MAIL".to_owned())
-        );
-        let texts: Vec<_> = settings
-            .messages
-            .iter()
-            .map(|(kind, template)| (kind.as_str(), template.text.is_some()))
-            .collect();
-        assert_eq!(texts, [("lead.assigned", true), ("job.dead", false)]);
+        assert_eq!(login.username, "flowgate");
+        assert_eq!(login.password.location(), "env:MAIL");
+        let messages = settings.messages.iter();
+        let texts = messages.map(|(kind, template)| (kind.as_str(), template.text.is_some()));
+        let expected = [("lead.assigned", true), ("job.dead", false)];
+        assert_eq!(texts.collect::<Vec<_>>(), expected);
     }
 
     #[test]
     fn smtp_destination_supports_every_event() {
-        let flow = "[flows.form]\npath = \"/form\"\nencryption = \"none\"\nscreens = [{ name = \"A\", final = true }]\ndeliver = [\"inbox\"]";
         let config = parse_valid(&format!(
-            "alerts = [\"inbox\"]\n{flow}\n{HEAD}\nhost = \"a\"\nmessages = {{ \"job.dead\" = {{ text = \"a\" }} }}"
+            "alerts = [\"inbox\"]\n[flows.form]\ndeliver = [\"inbox\"]\n{HEAD}\nhost = \"a\"\nmessages = {{ \"job.dead\" = {{ text = \"a\" }} }}"
         ));
-        let subscriptions = config
-            .subscriptions
-            .flows
-            .values()
-            .flatten()
-            .chain(&config.subscriptions.alerts);
-        assert_eq!(
-            subscriptions.map(|route| route.events.len()).sum::<usize>(),
-            EventKind::ALL.len()
-        );
+        let flows = config.subscriptions.flows.values().flatten();
+        let routes = flows.chain(&config.subscriptions.alerts);
+        let events: usize = routes.map(|route| route.events.len()).sum();
+        assert_eq!(events, EventKind::ALL.len());
     }
 
     #[test]
     fn unencrypted_smtp_gets_warning() {
-        let (_, settings) = smtp_destination(&format!(
-            "{HEAD}\nhost = \"mail.lan\"\ntls = \"none\"\nallow_private = true"
-        ));
-        assert_eq!((settings.port, settings.warnings().len()), (25, 1));
-        let (_, settings) = smtp_destination(&format!(
-            "{HEAD}\nhost = \"localhost\"\ntls = \"none\"\nallow_private = true"
-        ));
-        assert!(settings.warnings().is_empty());
+        for (host, warnings) in [("mail.lan", 1), ("localhost", 0)] {
+            let (_, settings) = smtp_destination(&format!(
+                "{HEAD}\nhost = \"{host}\"\ntls = \"none\"\nallow_private = true"
+            ));
+            assert_eq!((settings.port, settings.warnings().len()), (25, warnings));
+        }
     }
 
     #[test]
     fn smtp_errors_have_location() {
-        let fine = format!("{HEAD}\nhost = \"mail.shop.example\"");
-        for (typed, why) in [
-            (
-                HEAD.to_owned(),
-                "1:15: destinations.inbox: `host` is missing",
-            ),
-            (
-                format!("{fine}\nproxy = \"http://a:1\""),
-                "6:9: destinations.inbox.proxy: is supported only for webhooks and WhatsApp: use a mail server",
-            ),
-            (
-                format!("{fine}\nproxy_auth = \"env:A\""),
-                "6:14: destinations.inbox.proxy_auth: is supported only for webhooks and WhatsApp: use a mail server",
-            ),
-            (
-                format!("{HEAD}\nhost = \"mail.example:25\""),
-                "5:8: destinations.inbox.host: \"mail.example:25\" is not a valid host name",
-            ),
-            (format!("{HEAD}\nhost = \"\""), "is not a valid host name"),
-            (
-                format!("{HEAD}\nhost = \"10.0.0.7\""),
-                "destinations.inbox.host: is a local or private address",
-            ),
-            (
-                format!("{HEAD}\nhost = \"localhost\""),
-                "`allow_private = true`",
-            ),
-            (
-                format!("{fine}\ntls = \"ssl\""),
-                "tls: \"ssl\" is not a valid value",
-            ),
-            (
-                format!("{fine}\ntls = \"none\""),
-                "6:7: destinations.inbox.tls: \"none\" is allowed only for a local or private server",
-            ),
-            (
-                format!("{HEAD}\nhost = \"8.8.8.8\"\ntls = \"none\"\nallow_private = true"),
-                "\"none\" is allowed only for a local or private server",
-            ),
-            (format!("{fine}\nport = 0"), "port: must be from 1 to 65535"),
-            (
-                format!("{fine}\nuser = \"a\""),
-                "6:8: destinations.inbox.user: needs a `password`",
-            ),
-            (
-                format!("{fine}\npassword = \"env:A\""),
-                "password: needs a `user`",
-            ),
-            (
-                format!("{fine}\nuser = \"a\\nb\"\npassword = \"env:A\""),
-                "user: must be one line",
-            ),
-            (
-                format!("{fine}\ntimeout = \"11m\""),
-                "timeout: must be from 100ms to 10m",
-            ),
-            (
-                format!("{fine}\nurl = \"https://a.example\""),
-                "unknown key `url`",
-            ),
-        ] {
-            let error = error_of(&typed);
-            assert!(error.contains(why), "{typed}\n{error}");
-        }
+        assert_errors(
+            HEAD,
+            r"
+            => 1:15: destinations.inbox: `host` is missing
+            ",
+        );
+        let host = "host = \"mail.shop.example\"";
+        assert_errors_in_table(
+            HEAD,
+            host,
+            r#"
+            proxy = "http://a:1"
+            => 6:9: destinations.inbox.proxy: is supported only for webhooks and WhatsApp: use a mail server that can be reached without a proxy
+            proxy_auth = "env:A"
+            => 6:14: destinations.inbox.proxy_auth: is supported only for webhooks and WhatsApp: use a mail server that can be reached without a proxy
+            host = "mail.example:25"
+            => 6:8: destinations.inbox.host: "mail.example:25" is not a valid host name: write a name like "mail.shop.example", or an address, without a port
+            host = ""
+            => 6:8: destinations.inbox.host: "" is not a valid host name: write a name like "mail.shop.example", or an address, without a port
+            host = "10.0.0.7"
+            => 6:8: destinations.inbox.host: is a local or private address: if that is intended, set `allow_private = true`
+            host = "localhost"
+            => 6:8: destinations.inbox.host: is a local or private address: if that is intended, set `allow_private = true`
+            tls = "ssl"
+            => 6:7: destinations.inbox.tls: "ssl" is not a valid value: expected one of `starttls`, `tls`, `none`
+            tls = "none"
+            => 6:7: destinations.inbox.tls: "none" is allowed only for a local or private server, with `allow_private = true`: otherwise the password and the mails would be sent unencrypted
+            host = "8.8.8.8"
+            tls = "none"
+            allow_private = true
+            => 7:7: destinations.inbox.tls: "none" is allowed only for a local or private server, with `allow_private = true`: otherwise the password and the mails would be sent unencrypted
+            port = 0
+            => 6:8: destinations.inbox.port: must be from 1 to 65535, and is 0
+            user = "a"
+            => 6:8: destinations.inbox.user: needs a `password`, as "env:NAME"
+            password = "env:A"
+            => 6:12: destinations.inbox.password: needs a `user`
+            user = "a\nb"
+            password = "env:A"
+            => 6:8: destinations.inbox.user: must be one line of 1 to 255 characters
+            timeout = "11m"
+            => 6:11: destinations.inbox.timeout: must be from 100ms to 10m, and is 11m
+            "#,
+        );
+        let with_url = format!("{HEAD}\n{host}\nurl = \"https://a.example\"");
+        assert_error(&with_url, "unknown key `url`");
     }
 }

@@ -4,7 +4,7 @@
 //! has.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
@@ -27,39 +27,29 @@ pub(in crate::config) fn render_examples(
     root: &TableReader<'_>,
     destinations: &BTreeMap<DestinationName, Destination>,
     routes: &Subscriptions,
-    folder: &Path,
 ) {
     let Some(item) = root.get("destinations").filter(ValueReader::is_table) else {
         return;
     };
-    item.read_named_table(|table| {
-        for item in table.entries().iter().filter(|item| item.is_table()) {
-            let found = destinations
-                .iter()
-                .find(|(name, _)| name.as_str() == item.key);
-            if let Some((
-                name,
-                Destination {
-                    kind: DestinationKind::Webhook(settings),
-                    ..
-                },
-            )) = found
-                && let PayloadFormat::Templates(templates) = &settings.payload
-                && let Some(body) = item
-                    .read_named_table(|table| table.get("payload"))
-                    .flatten()
-            {
-                check_payload(&body, templates, &routes.events_for(name), folder);
-            }
+    let items = item.entries().unwrap_or_default();
+    for item in items.iter().filter(|item| item.is_table()) {
+        let found = destinations
+            .iter()
+            .find(|(name, _)| name.as_str() == item.key);
+        if let Some((name, destination)) = found
+            && let DestinationKind::Webhook(settings) = &destination.kind
+            && let PayloadFormat::Templates(templates) = &settings.payload
+            && let Some(Some(body)) = item.read_named_table(|table| table.get("payload"))
+        {
+            check_payload(&body, templates, &routes.events_for(name));
         }
-    });
+    }
 }
 
 fn check_payload(
     body: &ValueReader<'_>,
     templates: &BTreeMap<EventKind, Template>,
     subscribed: &BTreeSet<EventKind>,
-    folder: &Path,
 ) {
     if !is_keyed_by_event(body) {
         let kinds: Vec<EventKind> = if subscribed.is_empty() {
@@ -67,50 +57,47 @@ fn check_payload(
         } else {
             subscribed.iter().copied().collect()
         };
-        if let (Some((source, file)), Some(template)) =
-            (template_source(body, folder), templates.values().next())
-        {
-            let tried = check_names(template, &kinds).and_then(|()| {
-                subscribed
-                    .iter()
-                    .try_for_each(|kind| render_samples(template, *kind))
-            });
-            tried.unwrap_or_else(|error| report_template_error(&source, file.as_deref(), &error));
+        if let Some(template) = templates.values().next() {
+            check_template(body, template, &kinds, subscribed);
         }
         return;
     }
-    body.read_named_table(|table| {
-        for item in table.entries() {
-            let template =
-                EventKind::from_name(item.key).and_then(|kind| templates.get_key_value(&kind));
-            if let (Some((source, file)), Some((kind, template))) =
-                (template_source(&item, folder), template)
-            {
-                let tried =
-                    check_names(template, &[*kind]).and_then(|()| render_samples(template, *kind));
-                tried.unwrap_or_else(|error| {
-                    report_template_error(&source, file.as_deref(), &error);
-                });
-            }
+    for item in body.entries().unwrap_or_default() {
+        let kind = EventKind::from_name(item.key);
+        if let Some((kind, template)) = kind.and_then(|kind| templates.get_key_value(&kind)) {
+            check_template(&item, template, &[*kind], &[*kind]);
         }
-    });
+    }
+}
+
+/// Checks the names in a template on the events of `known`, and renders samples of `rendered`.
+/// `item` is the table of the template.
+fn check_template<'k>(
+    item: &ValueReader<'_>,
+    template: &Template,
+    known: &[EventKind],
+    rendered: impl IntoIterator<Item = &'k EventKind>,
+) {
+    let Some((source, file)) = template_source(item) else {
+        return;
+    };
+    let mut rendered = rendered.into_iter();
+    check_names(template, known)
+        .and_then(|()| rendered.try_for_each(|kind| render_samples(template, *kind)))
+        .unwrap_or_else(|error| report_template_error(&source, file.as_deref(), &error));
 }
 
 /// Returns the location of a template: its value in the config and, for a template in a file, the
 /// path.
-fn template_source<'d>(
-    item: &ValueReader<'d>,
-    folder: &Path,
-) -> Option<(ValueReader<'d>, Option<PathBuf>)> {
-    let items = item.read_named_table(|table| (table.get("text"), table.get("file")))?;
-    match items {
+fn template_source<'d>(item: &ValueReader<'d>) -> Option<(ValueReader<'d>, Option<PathBuf>)> {
+    item.read_named_table(|table| match (table.get("text"), table.get("file")) {
         (Some(text), None) => Some((text, None)),
         (None, Some(file)) => {
-            let path = folder.join(file.text()?);
+            let path = table.folder().join(file.text()?);
             Some((file, Some(path)))
         }
         _ => None,
-    }
+    })?
 }
 
 /// Refuses names that no event of `kinds` has. Answers of customers may have any name.
@@ -154,7 +141,7 @@ fn sample_scope(kind: EventKind, completeness: Completeness) -> Map<String, Valu
 
 #[cfg(test)]
 mod tests {
-    use crate::config::tests::{error_of, parse_valid};
+    use crate::config::tests::{assert_error, parse_valid};
 
     const HEAD: &str = "[destinations.crm]\nurl = \"https://crm.example\"\nsecrets = [\"env:A\"]";
     const FLOW: &str = "[flows.form]\npath = \"/form\"\nencryption = \"none\"\nscreens = [{ name = \"A\", final = true }]";
@@ -168,14 +155,10 @@ mod tests {
             )
         };
         parse_valid(&deliver("lead.assigned"));
-        let error = error_of(&deliver("lead.waiting"));
-        assert!(
-            error.contains("(for lead.waiting with all optional data)"),
-            "{error}"
-        );
+        let why = "(for lead.waiting with all optional data)";
+        assert_error(&deliver("lead.waiting"), why);
         // The sample of this event has no lead.
-        let error = error_of(&deliver("booking.confirmed"));
-        assert!(error.contains("`data` has no \"lead\""), "{error}");
+        assert_error(&deliver("booking.confirmed"), "`data` has no \"lead\"");
         let answers = "payload = { text = '[{{ data.submission.answers.whatever }}, {{ data.draft.answers.a.b }}]' }";
         parse_valid(&format!("{HEAD}\n{answers}"));
     }
@@ -189,20 +172,12 @@ mod tests {
             let (_, chapter) = text.split_once(chapter).unwrap();
             let (_, example) = chapter.split_once("```toml\n").unwrap();
             let (example, _) = example.split_once("```").unwrap();
-            let names: Vec<String> = example
+            let headers = example
                 .lines()
-                .filter_map(|line| {
-                    Some(format!(
-                        "{:?}",
-                        line.strip_prefix("[destinations.")?.strip_suffix(']')?
-                    ))
-                })
-                .collect();
+                .filter_map(|line| line.strip_prefix("[destinations."));
+            let names: Vec<&str> = headers.filter_map(|name| name.strip_suffix(']')).collect();
             assert!(names.len() > 1, "{example}");
-            let config = parse_valid(&format!(
-                "{flow}\ndeliver = [{}]\n{example}",
-                names.join(", ")
-            ));
+            let config = parse_valid(&format!("{flow}\ndeliver = {names:?}\n{example}"));
             assert_eq!(config.destinations.len(), names.len());
         }
     }

@@ -25,15 +25,12 @@ fn destination_warnings(
         return Vec::new();
     };
     let is_subscribed = |flow: &Flow, kind: Option<EventKind>| {
-        let routes = config
-            .subscriptions
-            .flows
-            .get(&flow.name)
-            .into_iter()
-            .flatten();
-        routes
-            .filter(|route| route.destination == *name)
-            .any(|route| kind.is_none_or(|kind| route.events.contains(&kind)))
+        let routes = config.subscriptions.flows.get(&flow.name);
+        let mut routes = routes.into_iter().flatten();
+        routes.any(|route| {
+            let has_kind = kind.is_none_or(|kind| route.events.contains(&kind));
+            route.destination == *name && has_kind
+        })
     };
     // A destination without subscriptions has its own warning.
     if !config.flows.values().any(|flow| is_subscribed(flow, None)) {
@@ -43,10 +40,8 @@ fn destination_warnings(
         .into_iter()
         .filter(|kind| settings.supports(*kind));
     let warning_for = |kind: EventKind| {
-        let flows: Vec<&Flow> = config
-            .flows
-            .values()
-            .map(|flow| &**flow)
+        let flows = config.flows.values().map(|flow| &**flow);
+        let flows: Vec<&Flow> = flows
             .filter(|flow| is_subscribed(flow, Some(kind)))
             .collect();
         never_sent_reason(&flows, kind, &recipients.kind)
@@ -68,27 +63,20 @@ fn never_sent_reason(flows: &[&Flow], kind: EventKind, to: &RecipientKind) -> Op
             "no flow that delivers this event to it has `{key}` ({names})"
         ))
     };
+    let all = |is_missing: fn(&Flow) -> bool| flows.iter().all(|flow| is_missing(flow));
+    let all_encrypted = || all(|flow| flow.encryption == EncryptionMode::Required);
     match kind {
-        EventKind::LeadAssigned | EventKind::LeadWaiting
-            if flows.iter().all(|flow| flow.lead.is_none()) =>
-        {
+        EventKind::LeadAssigned | EventKind::LeadWaiting if all(|flow| flow.lead.is_none()) => {
             needs("lead")
         }
         EventKind::BookingConfirmed | EventKind::BookingCancelled | EventKind::BookingConflict
-            if flows.iter().all(|flow| flow.booking.is_none()) =>
+            if all(|flow| flow.booking.is_none()) =>
         {
             needs("booking")
         }
-        EventKind::DraftAbandoned
-            if *to == RecipientKind::Customer
-                && flows
-                    .iter()
-                    .all(|flow| flow.encryption == EncryptionMode::Required) =>
-        {
-            Some(format!(
-                "the customer of an encrypted form is unknown until it is submitted ({names})"
-            ))
-        }
+        EventKind::DraftAbandoned if *to == RecipientKind::Customer && all_encrypted() => Some(
+            format!("the customer of an encrypted form is unknown until it is submitted ({names})"),
+        ),
         _ => None,
     }
 }
@@ -113,40 +101,27 @@ mod tests {
     #[test]
     fn message_never_sent_gets_warning() {
         const DELIVER: &str = "deliver = [\"thanks\"]";
-        let agent = "\"agent\"\nagents = { Ann = \"+491511234567\" }";
+        let (agent, customer) = (
+            "\"agent\"\nagents = { Ann = \"+491511234567\" }",
+            "\"customer\"",
+        );
         let encrypted =
             format!("{DELIVER}\nencryption = \"required\"\nprivate_keys = [\"file:key\"]");
         let lead = format!("{DELIVER}\nlead = {{ team = \"sales\" }}");
+        // A destination without a matching subscription has its own warning.
+        let other = "deliver = [{ to = \"thanks\", events = [\"submission.accepted\"] }]";
+        let no_lead = "no flow that delivers this event to it has `lead` (form)";
+        let no_booking = "no flow that delivers this event to it has `booking` (form)";
+        let unknown = "the customer of an encrypted form is unknown";
         for (flow, kind, to, why) in [
-            (
-                DELIVER,
-                "lead.assigned",
-                agent,
-                Some("no flow that delivers this event to it has `lead` (form)"),
-            ),
+            (DELIVER, "lead.assigned", agent, Some(no_lead)),
             (&lead, "lead.assigned", agent, None),
-            (
-                DELIVER,
-                "booking.confirmed",
-                "\"customer\"",
-                Some("no flow that delivers this event to it has `booking` (form)"),
-            ),
-            (
-                &encrypted,
-                "draft.abandoned",
-                "\"customer\"",
-                Some("the customer of an encrypted form is unknown"),
-            ),
-            (DELIVER, "draft.abandoned", "\"customer\"", None),
-            (&encrypted, "submission.accepted", "\"customer\"", None),
-            // A destination without a matching subscription has its own warning.
-            (
-                "deliver = [{ to = \"thanks\", events = [\"submission.accepted\"] }]",
-                "draft.abandoned",
-                "\"customer\"",
-                None,
-            ),
-            ("", "booking.confirmed", "\"customer\"", None),
+            (DELIVER, "booking.confirmed", customer, Some(no_booking)),
+            (&encrypted, "draft.abandoned", customer, Some(unknown)),
+            (DELIVER, "draft.abandoned", customer, None),
+            (&encrypted, "submission.accepted", customer, None),
+            (other, "draft.abandoned", customer, None),
+            ("", "booking.confirmed", customer, None),
         ] {
             let warnings = message_warnings(flow, kind, to);
             match why {

@@ -5,17 +5,16 @@
 //! body.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use hyper::Uri;
 use hyper::header::{self, HeaderName};
+use hyper::http::uri::Authority;
 
 use super::kind_settings::KindSettings;
 use super::payload;
 use crate::config::reader::TableReader;
 use crate::config::reader::value::ValueReader;
 use crate::config::secrets::SecretRef;
-use crate::config::settings::read_secret;
 use crate::domain::delivery::payload::PayloadFormat;
 use crate::domain::event::EventKind;
 use crate::domain::ip_range::{is_loopback_host, is_public, literal_ip};
@@ -52,22 +51,18 @@ pub enum WebhookUrl {
 }
 
 impl WebhookSettings {
-    pub(super) fn read(table: &TableReader<'_>, folder: &Path) -> Option<Self> {
+    pub(super) fn read(table: &TableReader<'_>) -> Option<Self> {
         let allow_private = table.boolean("allow_private", false);
         let url = table
             .require("url")
-            .and_then(|item| read_url(&item, allow_private, folder));
-        let (secrets, headers, body) = (
-            read_secrets(table, folder),
-            read_headers(table, folder),
-            payload::read(table, folder),
-        );
+            .and_then(|item| read_url(&item, allow_private));
+        let secrets = table.get("secrets").map(|item| item.secrets(SECRETS_MAX));
         Some(Self {
-            url: url?,
             allow_private,
-            payload: body,
-            secrets,
-            headers,
+            secrets: secrets.unwrap_or_default(),
+            headers: read_headers(table),
+            payload: payload::read(table),
+            url: url?,
         })
     }
 }
@@ -111,18 +106,10 @@ impl KindSettings for WebhookSettings {
             );
         }
         for secret in &self.secrets {
-            warnings.extend(
-                secret
-                    .warning()
-                    .map(|warning| format!("secrets: {warning}")),
-            );
+            warnings.extend(secret.labelled_warning("secrets"));
         }
         for (header, secret) in &self.headers {
-            warnings.extend(
-                secret
-                    .warning()
-                    .map(|warning| format!("headers.{header}: {warning}")),
-            );
+            warnings.extend(secret.labelled_warning(format_args!("headers.{header}")));
         }
         if self.headers.contains_key("accept-encoding") {
             warnings.push(
@@ -131,57 +118,29 @@ impl KindSettings for WebhookSettings {
             );
         }
         if let WebhookUrl::Secret(secret) = &self.url {
-            warnings.extend(secret.warning().map(|warning| format!("url: {warning}")));
+            warnings.extend(secret.labelled_warning("url"));
         }
         if let WebhookUrl::Plain(url) = &self.url
             && url.scheme_str() == Some("http")
             && !url.host().is_some_and(is_loopback_host)
         {
-            warnings
-                .push("its url begins with http://: customer data is sent unencrypted".to_owned());
+            warnings.push(
+                "`url` begins with http://, so customer data is sent unencrypted: use https://"
+                    .to_owned(),
+            );
         }
         warnings
     }
 }
 
-fn read_secrets(table: &TableReader<'_>, folder: &Path) -> Vec<SecretRef> {
-    let Some(item) = table.get("secrets") else {
-        return Vec::new();
-    };
-    let items = item.non_empty_list().unwrap_or_default();
-    if items.len() > SECRETS_MAX {
-        item.error(format!(
-            "has {} secrets, the maximum is {SECRETS_MAX}",
-            items.len()
-        ));
-    }
-    items
-        .iter()
-        .filter_map(|item| read_secret(item, folder))
-        .collect()
-}
-
-fn read_headers(table: &TableReader<'_>, folder: &Path) -> BTreeMap<String, SecretRef> {
+fn read_headers(table: &TableReader<'_>) -> BTreeMap<String, SecretRef> {
     let Some(item) = table.get("headers") else {
         return BTreeMap::new();
     };
-    let read = item.read_named_table(|table| {
-        let items = table.entries();
-        if items.len() > HEADERS_MAX {
-            item.error(format!(
-                "has {} headers, the maximum is {HEADERS_MAX}",
-                items.len()
-            ));
-        }
-        let read = |item: &ValueReader<'_>| {
-            Some((
-                item.parse_key(parse_header_name)?,
-                read_secret(item, folder)?,
-            ))
-        };
-        items.iter().filter_map(read).collect()
-    });
-    read.unwrap_or_default()
+    let items = item.entries().unwrap_or_default();
+    item.check_count(items.len(), HEADERS_MAX, "headers");
+    let read = |item: &ValueReader<'_>| Some((item.parse_key(parse_header_name)?, item.secret()?));
+    items.iter().filter_map(read).collect()
 }
 
 fn parse_header_name(text: &str) -> Result<String, &'static str> {
@@ -204,13 +163,13 @@ fn parse_header_name(text: &str) -> Result<String, &'static str> {
 }
 
 /// Reads a URL, or the location of a secret URL.
-fn read_url(item: &ValueReader<'_>, allow_private: bool, folder: &Path) -> Option<WebhookUrl> {
+fn read_url(item: &ValueReader<'_>, allow_private: bool) -> Option<WebhookUrl> {
     let text = item.text()?;
     if ["env:", "file:", "text:"]
         .iter()
         .any(|prefix| text.starts_with(prefix))
     {
-        return read_secret(item, folder).map(WebhookUrl::Secret);
+        return item.secret().map(WebhookUrl::Secret);
     }
     item.parse(|text| parse_webhook_url(text, allow_private))
         .map(WebhookUrl::Plain)
@@ -222,11 +181,7 @@ fn read_url(item: &ValueReader<'_>, allow_private: bool, folder: &Path) -> Optio
 /// # Errors
 /// Description of the problem.
 pub fn parse_webhook_url(text: &str, allow_private: bool) -> Result<Uri, &'static str> {
-    let Some((uri, authority)) = text
-        .parse::<Uri>()
-        .ok()
-        .and_then(|uri| uri.authority().cloned().map(|authority| (uri, authority)))
-    else {
+    let Some((uri, authority)) = split_url(text) else {
         return Err("is not a valid URL: write one like \"https://crm.example/hooks/flowgate\"");
     };
     let host = authority.host();
@@ -241,13 +196,27 @@ pub fn parse_webhook_url(text: &str, allow_private: bool) -> Result<Uri, &'stati
     if text.contains('#') {
         return Err("must not contain '#': the part after it is never sent");
     }
-    if authority.as_str() != host && authority.port_u16().is_none_or(|port| port == 0) {
-        return Err("has an invalid port: use a port from 1 to 65535");
-    }
+    check_port(&authority)?;
     if is_private_host(host) && !allow_private {
         return Err(PRIVATE_HOST_ERROR);
     }
     Ok(uri)
+}
+
+/// Returns a URL and its authority. `None`: the text is not a URL, or the URL has no host.
+pub(in crate::config) fn split_url(text: &str) -> Option<(Uri, Authority)> {
+    let uri: Uri = text.parse().ok()?;
+    let authority = uri.authority()?.clone();
+    Some((uri, authority))
+}
+
+/// Checks the port of an authority without a user. The port may be missing.
+pub(in crate::config) fn check_port(authority: &Authority) -> Result<(), &'static str> {
+    let has_port = authority.as_str() != authority.host();
+    if has_port && authority.port_u16().is_none_or(|port| port == 0) {
+        return Err("has an invalid port: use a port from 1 to 65535");
+    }
+    Ok(())
 }
 
 /// Returns `true` if the text of the host shows that the host is on this machine or in a private
@@ -313,23 +282,15 @@ mod tests {
             ["url: the environment variable SLACK_WEBHOOK_URL is not set"]
         );
         let hidden = error_of("[destinations.team]\nurl = \"env:https://hush.example\"");
-        assert!(
-            hidden.contains("destinations.team.url: \"env:\" needs the name")
-                && !hidden.contains("hush"),
-            "{hidden}"
-        );
-        assert!(
-            webhook_destination("url = \"https://crm.example\"")
-                .0
-                .warnings()[0]
-                .contains("are not signed")
-        );
-        assert!(
-            webhook_destination("url = \"https://chat.example\"\npayload = \"discord\"")
-                .0
-                .warnings()
-                .is_empty(),
-            "it knows by the URL"
+        let why = "destinations.team.url: \"env:\" needs the name";
+        assert!(hidden.contains(why) && !hidden.contains("hush"), "{hidden}");
+        let warnings = |table: &str| webhook_destination(table).0.warnings();
+        assert!(warnings("url = \"https://crm.example\"")[0].contains("are not signed"));
+        let chat = "url = \"https://chat.example\"\npayload = \"discord\"";
+        assert!(warnings(chat).is_empty(), "it knows by the URL");
+        assert_eq!(
+            warnings("url = \"http://crm.example\"")[1],
+            "`url` begins with http://, so customer data is sent unencrypted: use https://"
         );
     }
 }

@@ -12,7 +12,6 @@
 //! See [`crate::domain::delivery::message`] for the content of a message.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use hyper::Uri;
 
@@ -21,7 +20,8 @@ use super::recipients::{Recipients, read_messages, read_placeholder_text};
 use crate::config::reader::TableReader;
 use crate::config::reader::value::ValueReader;
 use crate::config::secrets::SecretRef;
-use crate::config::settings::{MetaSettings, read_secret};
+use crate::config::settings::MetaSettings;
+use crate::config::units::{hours, minutes};
 use crate::domain::delivery::message::MessageContent;
 use crate::domain::event::EventKind;
 use crate::domain::ip_range::is_loopback_host;
@@ -74,27 +74,16 @@ pub struct WhatsappSettings {
 }
 
 impl WhatsappSettings {
-    pub(super) fn read(
-        table: &TableReader<'_>,
-        meta: &MetaSettings,
-        folder: &Path,
-    ) -> Option<Self> {
-        let number = table
-            .require("phone_number_id")
-            .and_then(|item| item.parse(parse_phone_number_id));
-        let access_token = table
-            .get("access_token")
-            .and_then(|item| read_secret(&item, folder));
+    pub(super) fn read(table: &TableReader<'_>, meta: &MetaSettings) -> Option<Self> {
+        let number = table.require_parsed("phone_number_id", parse_phone_number_id);
+        let access_token = table.secret("access_token");
         let recipients = Recipients::read(table);
         let to = recipients.as_ref().map(|recipients| &recipients.kind);
         let messages = table
             .require("messages")
             .map(|item| read_messages(&item, to, read_content));
-        let status_wait = table.duration(
-            "status_wait",
-            Millis::from_secs(5 * 60),
-            Millis::new(100)..=Millis::from_secs(3600),
-        );
+        let waits = Millis::new(100)..=hours(1);
+        let status_wait = table.duration("status_wait", minutes(5), waits);
         let phone_number_id = number?;
         let number_url = format!("{}/{}/{phone_number_id}", meta.graph_url, meta.api_version);
         let url: Uri = format!("{number_url}/messages").parse().ok()?;
@@ -132,11 +121,7 @@ impl KindSettings for WhatsappSettings {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let warning = self.access_token.warning();
-        warning
-            .map(|warning| format!("access_token: {warning}"))
-            .into_iter()
-            .collect()
+        Vec::from_iter(self.access_token.labelled_warning("access_token"))
     }
 }
 
@@ -163,20 +148,11 @@ fn read_content(table: &TableReader<'_>, kind: Option<EventKind>) -> Option<Mess
 
 fn read_template(item: &ValueReader<'_>, kind: Option<EventKind>) -> Option<MessageContent> {
     item.read_table(|table| {
-        let name = table
-            .require("name")
-            .and_then(|item| item.parse(parse_template_name));
-        let language = table
-            .require("language")
-            .and_then(|item| item.parse(parse_language));
+        let name = table.require_parsed("name", parse_template_name);
+        let language = table.require_parsed("language", parse_language);
         let parameters = table.get("parameters").map(|item| {
             let items = item.list().unwrap_or_default();
-            if items.len() > PARAMETERS_MAX {
-                item.error(format!(
-                    "has {} parameters, the maximum is {PARAMETERS_MAX}",
-                    items.len()
-                ));
-            }
+            item.check_count(items.len(), PARAMETERS_MAX, "parameters");
             items
                 .iter()
                 .filter_map(|item| read_placeholder_text(item, kind))
@@ -217,19 +193,18 @@ fn parse_language(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::DestinationKind;
-    use crate::config::tests::{assert_refused, error_of, parse_valid};
+    use crate::config::tests::{
+        assert_error, assert_errors, assert_errors_in, assert_errors_in_table, parse_destination,
+        parse_valid,
+    };
+    use crate::config::{Destination, DestinationKind};
     use crate::domain::delivery::message::RecipientKind;
 
     const HEAD: &str =
         "[destinations.wa]\nkind = \"whatsapp\"\nphone_number_id = \"106540352242922\"";
 
-    fn whatsapp_destination(table: &str) -> (crate::config::Destination, WhatsappSettings) {
-        let destination = parse_valid(&format!("{HEAD}\n{table}"))
-            .destinations
-            .into_values()
-            .next()
-            .unwrap();
+    fn whatsapp_destination(table: &str) -> (Destination, WhatsappSettings) {
+        let destination = parse_destination(&format!("{HEAD}\n{table}"));
         let DestinationKind::Whatsapp(settings) = destination.kind.clone() else {
             panic!("{destination:?}")
         };
@@ -274,13 +249,10 @@ mod tests {
         let RecipientKind::Agent(numbers) = settings.recipients.kind else {
             panic!()
         };
-        assert_eq!(
-            numbers
-                .into_iter()
-                .map(|(name, number)| format!("{name} {number}"))
-                .collect::<Vec<_>>(),
-            ["Ann +491511234567"]
-        );
+        let numbers = numbers
+            .iter()
+            .map(|(name, number)| format!("{name} {number}"));
+        assert_eq!(numbers.collect::<Vec<_>>(), ["Ann +491511234567"]);
     }
 
     #[test]
@@ -294,117 +266,86 @@ mod tests {
 
     #[test]
     fn subscription_is_restricted_to_messages() {
-        let flow = "[flows.form]\npath = \"/form\"\nencryption = \"none\"\nscreens = [{ name = \"A\", final = true }]";
         let config = parse_valid(&format!(
-            "{flow}\ndeliver = [\"wa\"]\n{HEAD}\nto = \"customer\"\nmessages = {{ \"lead.waiting\" = {{ text = \"a\" }} }}"
+            "[flows.form]\ndeliver = [\"wa\"]\n{HEAD}\nto = \"customer\"\nmessages = {{ \"lead.waiting\" = {{ text = \"a\" }} }}"
         ));
-        let events: Vec<_> = config
-            .subscriptions
-            .flows
-            .values()
-            .flatten()
-            .flat_map(|route| route.events.clone())
-            .collect();
-        assert_eq!(events, [EventKind::LeadWaiting]);
+        let routes = config.subscriptions.flows.values().flatten();
+        let events = routes.flat_map(|route| route.events.clone());
+        assert_eq!(events.collect::<Vec<_>>(), [EventKind::LeadWaiting]);
     }
 
-    const FINE: &str = "messages = { \"lead.assigned\" = { text = \"a\" } }";
-
-    /// Asserts that the keys are refused with an error that contains `why`.
-    fn assert_error(keys: &str, why: &str) {
-        let error = error_of(&format!("{HEAD}\n{keys}"));
-        assert!(error.contains(why), "{keys}\n{error}");
-    }
+    const FINE: &str = "to = \"customer\"\nmessages = { \"lead.assigned\" = { text = \"a\" } }";
 
     #[test]
     fn whatsapp_errors_have_location() {
-        for (keys, why) in [
-            (
-                "to = \"customers\"",
-                "is not a valid value: did you mean `customer`?",
-            ),
-            (
-                "to = \"customer\"\nstatus_wait = \"2h\"",
-                "status_wait: must be from 100ms to 1h",
-            ),
-            ("to = \"agent\"", "`agents` is missing"),
-            (
-                "to = \"customer\"\nagents = {}",
-                "is allowed only with `to = \"agent\"`",
-            ),
-            (
-                "to = \"agent\"\nagents = { Ann = \"no\" }",
-                "agents.Ann: is not a phone number",
-            ),
-            (
-                "to = \"customer\"\nurl = \"https://crm.example\"",
-                "unknown key `url`",
-            ),
-            (
-                "to = \"customer\"\nsecrets = [\"env:A\"]",
-                "unknown key `secrets`",
-            ),
-        ] {
-            assert_error(&format!("{keys}\n{FINE}"), why);
-        }
-        assert_refused(
-            "[destinations.wa]",
-            &[(
-                "kind = \"whatsap\"",
-                "2:8: destinations.wa.kind: \"whatsap\" is not a valid value: did you mean `whatsapp`?",
-            )],
+        assert_errors_in_table(
+            HEAD,
+            FINE,
+            r#"
+            to = "customers"
+            => 5:6: destinations.wa.to: "customers" is not a valid value: did you mean `customer`?
+            status_wait = "2h"
+            => 6:15: destinations.wa.status_wait: must be from 100ms to 1h, and is 2h
+            to = "agent"
+            => 1:15: destinations.wa: `agents` is missing: set the phone numbers of the agents, like agents = { Ann = "+491511234567" }
+            agents = {}
+            => 6:10: destinations.wa.agents: is allowed only with `to = "agent"`
+            to = "agent"
+            agents = { Ann = "no" }
+            => 6:18: destinations.wa.agents.Ann: is not a phone number: write it with its country code, as "+491511234567"
+            "#,
         );
-        let alerts = error_of(&format!(
-            "alerts = [\"wa\"]\n{HEAD}\nto = \"customer\"\n{FINE}"
-        ));
-        assert!(
-            alerts.contains("alerts: \"wa\" sends to customers or agents"),
-            "{alerts}"
+        for key in ["url", "secrets"] {
+            let config = format!("{HEAD}\n{FINE}\n{key} = 1");
+            assert_error(&config, &format!("unknown key `{key}`"));
+        }
+        assert_errors(
+            "[destinations.wa]",
+            r#"
+            kind = "whatsap"
+            => 2:8: destinations.wa.kind: "whatsap" is not a valid value: did you mean `whatsapp`?
+            "#,
+        );
+        assert_error(
+            &format!("alerts = [\"wa\"]\n{HEAD}\n{FINE}"),
+            "alerts: \"wa\" sends to customers or agents",
         );
     }
 
     #[test]
     fn whatsapp_message_errors_have_location() {
-        assert_error("to = \"customer\"", "`messages` is missing");
-        assert_error("to = \"customer\"\nmessages = {}", "messages: is empty");
-        let long = format!("text = \"{}\"", "x".repeat(4097));
-        for (event, keys, why) in [
-            (
-                "booking.confirm",
-                "text = \"a\"",
-                "did you mean `booking.confirmed`?",
-            ),
-            ("job.dead", "text = \"a\"", "this event has no recipient"),
-            ("lead.assigned", "", "needs either `text` or `template`"),
-            (
-                "lead.assigned",
-                "text = \"{boking.date}\"",
-                "lead.assigned has no \"boking\": did you mean `booking`?",
-            ),
-            (
-                "submission.accepted",
-                "text = \"{lead.agent}\"",
-                "submission.accepted has no \"lead\"",
-            ),
-            ("lead.assigned", &long, "has 4097 characters"),
-            (
-                "lead.assigned",
-                "text = \"a\", more = 1",
-                "unknown key `more`",
-            ),
-            (
-                "lead.assigned",
-                "template = { name = \"A b\", language = \"en\" }",
-                "is not a template name",
-            ),
-            (
-                "lead.assigned",
-                "template = { name = \"a\", language = \"English\" }",
-                "is not a language",
-            ),
-        ] {
-            let messages = format!("messages = {{ \"{event}\" = {{ {keys} }} }}");
-            assert_error(&format!("to = \"customer\"\n{messages}"), why);
-        }
+        assert_errors(
+            &format!("{HEAD}\nto = \"customer\""),
+            r"
+            => 1:15: destinations.wa: `messages` is missing
+            messages = {}
+            => 5:12: destinations.wa.messages: is empty: add at least one event with its message
+            ",
+        );
+        let with_message =
+            |event: &str| format!("{HEAD}\nto = \"customer\"\nmessages = {{ {event} }}");
+        assert_errors_in(
+            with_message,
+            r#"
+            "booking.confirm" = { text = "a" }
+            => 5:14: destinations.wa.messages.booking.confirm: there is no event "booking.confirm": did you mean `booking.confirmed`?
+            "job.dead" = { text = "a" }
+            => 5:14: destinations.wa.messages.job.dead: this event has no recipient: use one of submission.accepted, submission.updated, lead.assigned, lead.waiting, booking.confirmed, booking.cancelled, booking.conflict, draft.abandoned
+            "lead.assigned" = {}
+            => 5:32: destinations.wa.messages.lead.assigned: needs either `text` or `template`
+            "lead.assigned" = { text = "{boking.date}" }
+            => 5:41: destinations.wa.messages.lead.assigned.text: {boking.date}: lead.assigned has no "boking": did you mean `booking`?
+            "submission.accepted" = { text = "{lead.agent}" }
+            => 5:47: destinations.wa.messages.submission.accepted.text: {lead.agent}: submission.accepted has no "lead": expected one of `booking`, `conflict`, `flow`, `submission`
+            "lead.assigned" = { text = "a", more = 1 }
+            => 5:46: unknown key `more` in destinations.wa.messages.lead.assigned: expected one of `text`, `template`
+            "lead.assigned" = { template = { name = "A b", language = "en" } }
+            => 5:54: destinations.wa.messages.lead.assigned.template.name: "A b" is not a template name: it may have only lower case letters, digits and '_'
+            "lead.assigned" = { template = { name = "a", language = "English" } }
+            => 5:70: destinations.wa.messages.lead.assigned.template.language: "English" is not a language of a template: write one like "en" or "en_US"
+            "#,
+        );
+        let long = format!("\"lead.assigned\" = {{ text = \"{}\" }}", "x".repeat(4097));
+        assert_error(&with_message(&long), "has 4097 characters");
     }
 }

@@ -18,8 +18,8 @@ const KINDS: [&str; 10] = [
 ];
 
 /// Reads the table of fields, in the order of the file.
-pub fn read(table: &TableReader<'_>) -> Vec<Field> {
-    let field = |item: ValueReader<'_>| {
+pub fn read(item: &ValueReader<'_>) -> Option<Vec<Field>> {
+    let field = |item: &ValueReader<'_>| {
         item.read_table(|table| {
             let kind = read_kind(table)?;
             if item.key.is_empty() {
@@ -35,7 +35,7 @@ pub fn read(table: &TableReader<'_>) -> Vec<Field> {
             })
         })?
     };
-    table.entries().into_iter().filter_map(field).collect()
+    Some(item.entries()?.iter().filter_map(field).collect())
 }
 
 fn read_pattern(table: &TableReader<'_>, kind: &FieldKind) -> Option<FullRegex> {
@@ -136,16 +136,14 @@ fn read_choices(
         table.error(format!("a field of type \"{word}\" needs `choices`"));
         return Vec::new();
     };
-    let items = item.non_empty_list().unwrap_or_default();
     let mut seen = BTreeSet::new();
-    let choice = |item: &ValueReader<'_>| {
+    item.read_items(|item| {
         let text = item.non_empty_text()?;
         if !seen.insert(text.to_owned()) {
             item.error(format!("has {text:?} twice"));
         }
         Some(text.to_owned())
-    };
-    items.iter().filter_map(choice).collect()
+    })
 }
 
 #[cfg(test)]

@@ -58,11 +58,9 @@ mod tests {
             let error = format!(
                 "3:30: flows.form.lead.agent: no screen has a field \"{typed}\", and no screen has `agent` data of that name: did you mean `{meant}`?"
             );
-            assert_refused(
-                &format!("[flows.form]\n{screens}"),
-                &[(&agent(typed), &error)],
-            );
-            parse_valid(&format!("[flows.form]\n{screens}\n{}", agent(meant)));
+            let flow = format!("[flows.form]\n{screens}");
+            assert_refused(&flow, &agent(typed), &error);
+            parse_valid(&format!("{flow}\n{}", agent(meant)));
         }
     }
 }

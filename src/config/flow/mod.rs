@@ -15,13 +15,11 @@ mod texts;
 pub(super) mod upstream;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::reader::TableReader;
 use super::reader::value::ValueReader;
 use super::secrets::SecretRef;
-use super::settings::read_secret;
 use super::subscriptions::{self, SubscriptionKind};
 use super::units::{days, minutes};
 use crate::domain::event::subscriptions::Subscription;
@@ -50,17 +48,15 @@ pub(super) struct ParsedFlows {
     pub(super) subscriptions: BTreeMap<FlowName, Vec<Subscription>>,
 }
 
-/// Reads `[flows]`. `calendars` and `destinations` are the names of those tables. `folder` is the
-/// folder of the config.
+/// Reads `[flows]`. `calendars` and `destinations` are the names of those tables.
 pub(super) fn read(
     root: &TableReader<'_>,
     calendars: &[&str],
     destinations: &[&str],
-    folder: &Path,
 ) -> ParsedFlows {
     let mut parsed = ParsedFlows::default();
     for item in root.named_entries("flows") {
-        if let Some(flow) = read_flow(&item, calendars, destinations, folder, &mut parsed) {
+        if let Some(flow) = read_flow(&item, calendars, destinations, &mut parsed) {
             for earlier in parsed.flows.values() {
                 check_distinct(&item, earlier, &flow);
             }
@@ -95,12 +91,11 @@ fn read_flow(
     item: &ValueReader<'_>,
     calendars: &[&str],
     destinations: &[&str],
-    folder: &Path,
     parsed: &mut ParsedFlows,
 ) -> Option<Flow> {
     let name = item.parse_key(FlowName::new);
     item.read_table(|table| {
-        let keys = read_key_sources(table, folder);
+        let keys = read_key_sources(table);
         let is_encrypted = keys.is_some();
         let subscriptions = table
             .get("deliver")
@@ -116,7 +111,7 @@ fn read_flow(
             .get("screens")
             .map(|item| screens::read(&item, calendars))
             .unwrap_or_default();
-        let upstream = upstream::read(table, is_encrypted, &screens, folder);
+        let upstream = upstream::read(table, is_encrypted, &screens);
         let path = path::read(table, name.as_ref());
         let flow = Flow {
             encryption: if is_encrypted {
@@ -131,10 +126,7 @@ fn read_flow(
             lead: table
                 .read_table("lead", |table| lead::read(table, &screens))
                 .flatten(),
-            matcher: table
-                .get("webhook")
-                .and_then(|item| matcher::read(&item))
-                .unwrap_or_default(),
+            matcher: table.read("webhook", matcher::read).unwrap_or_default(),
             token_signature: read_token_signature(table, is_encrypted),
             has_upstream: upstream.is_some(),
             texts: texts::read(table),
@@ -159,7 +151,7 @@ fn read_flow(
 }
 
 /// Reads the sources of the private keys. Returns `None` for a flow without encryption.
-fn read_key_sources(table: &TableReader<'_>, folder: &Path) -> Option<PrivateKeySources> {
+fn read_key_sources(table: &TableReader<'_>) -> Option<PrivateKeySources> {
     let modes = [("none", false), ("required", true)];
     let is_encrypted = table.choice("encryption", modes).unwrap_or(false);
     let (keys, passphrase) = (table.get("private_keys"), table.get("passphrase"));
@@ -180,14 +172,10 @@ fn read_key_sources(table: &TableReader<'_>, folder: &Path) -> Option<PrivateKey
             "`private_keys` is missing: an encrypted flow needs one, like [\"file:flow_key.pem\"]",
         );
     }
-    let keys = keys.and_then(|item| item.non_empty_list());
+    let keys = keys.map(|item| item.read_items(ValueReader::secret));
     Some(PrivateKeySources {
-        private_keys: keys
-            .iter()
-            .flatten()
-            .filter_map(|item| read_secret(item, folder))
-            .collect(),
-        passphrase: passphrase.and_then(|item| read_secret(&item, folder)),
+        private_keys: keys.unwrap_or_default(),
+        passphrase: passphrase.and_then(|item| item.secret()),
     })
 }
 

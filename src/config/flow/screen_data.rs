@@ -16,20 +16,16 @@ const SOURCES: [&str; 6] = ["value", "answer", "slots", "dates", "agent", "agent
 /// Reads the table of values, in the order of the file. Adds the locations of referenced fields to
 /// `field_references`.
 pub fn read<'d>(
-    table: &TableReader<'d>,
+    item: &ValueReader<'d>,
     calendars: &[&str],
     field_references: &mut Vec<ValueReader<'d>>,
-) -> Vec<(String, DataSource)> {
-    let read_source = |item: ValueReader<'d>| {
+) -> Option<Vec<(String, DataSource)>> {
+    let read_source = |item: &ValueReader<'d>| {
         let source =
-            item.read_table(|table| read_source(table, &item, calendars, field_references))??;
+            item.read_table(|table| read_source(table, item, calendars, field_references))??;
         Some((item.key.to_owned(), source))
     };
-    table
-        .entries()
-        .into_iter()
-        .filter_map(read_source)
-        .collect()
+    Some(item.entries()?.iter().filter_map(read_source).collect())
 }
 
 /// Reads the name of a field or screen. Adds its location to `references`, because the name can be
@@ -59,27 +55,22 @@ fn read_source<'d>(
         );
         return None;
     };
-    let has_full = matches!(source.key, "slots" | "dates");
-    for (option, is_allowed, why) in [
-        (
-            &day,
-            source.key == "slots",
-            "`day` is allowed only with `slots`",
-        ),
-        (
-            &limit,
-            has_full || source.key == "agents",
-            "`limit` is allowed only with `slots`, `dates` and `agents`",
-        ),
-        (
-            &show_full,
-            has_full,
-            "only `slots` and `dates` can have `show_full`",
-        ),
-    ] {
-        if let Some(option) = option.as_ref().filter(|_| !is_allowed) {
+    let refuse = |option: &Option<ValueReader<'_>>, why: &str| {
+        if let Some(option) = option {
             option.key_error(why);
         }
+    };
+    let is_slots = source.key == "slots";
+    let has_full = is_slots || source.key == "dates";
+    if !is_slots {
+        refuse(&day, "`day` is allowed only with `slots`");
+    }
+    if !has_full && source.key != "agents" {
+        let why = "`limit` is allowed only with `slots`, `dates` and `agents`";
+        refuse(&limit, why);
+    }
+    if !has_full {
+        refuse(&show_full, "only `slots` and `dates` can have `show_full`");
     }
     let options = ChoiceListOptions {
         limit: table.integer("limit", CHOICES_MAX, 1..=CHOICES_MAX),

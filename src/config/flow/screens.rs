@@ -25,11 +25,7 @@ struct ParsedScreen<'d> {
 /// Reads the list of screens.
 pub fn read(list: &ValueReader<'_>, calendars: &[&str]) -> Vec<Screen> {
     let before = list.problem_count();
-    let items = list.non_empty_list().unwrap_or_default();
-    let parsed: Vec<ParsedScreen<'_>> = items
-        .iter()
-        .filter_map(|item| item.read_table(|table| read_screen(table, calendars))?)
-        .collect();
+    let parsed = list.read_items(|item| item.read_table(|table| read_screen(table, calendars))?);
     if list.problem_count() == before {
         check_transitions(list, &parsed);
     }
@@ -58,16 +54,10 @@ fn read_screen<'d>(table: &TableReader<'d>, calendars: &[&str]) -> Option<Parsed
             .get("refresh_on")
             .map(|item| read_refresh_on(&item, &mut field_references))
             .unwrap_or_default(),
-        fields: table
-            .get("fields")
-            .and_then(|item| item.read_named_table(fields::read))
-            .unwrap_or_default(),
+        fields: table.read("fields", fields::read).unwrap_or_default(),
         data_sources: table
-            .get("data")
-            .and_then(|item| {
-                item.read_named_table(|table| {
-                    screen_data::read(table, calendars, &mut field_references)
-                })
+            .read("data", |item| {
+                screen_data::read(item, calendars, &mut field_references)
             })
             .unwrap_or_default(),
     };
@@ -112,11 +102,8 @@ fn read_refresh_on<'d>(
     field_references: &mut Vec<ValueReader<'d>>,
 ) -> RefreshTrigger {
     if !item.is_table() {
-        let items = item.non_empty_list().unwrap_or_default();
-        let fields = items
-            .iter()
-            .filter_map(|item| read_reference(item, field_references));
-        return RefreshTrigger::Fields(fields.collect());
+        let fields = item.read_items(|item| read_reference(item, field_references));
+        return RefreshTrigger::Fields(fields);
     }
     let mark = |item: ValueReader<'d>| {
         let values = if item.is_list() {
@@ -130,9 +117,7 @@ fn read_refresh_on<'d>(
             .collect();
         Some((item.key.to_owned(), values))
     };
-    let marks = item
-        .read_named_table(TableReader::entries)
-        .unwrap_or_default();
+    let marks = item.entries().unwrap_or_default();
     if marks.is_empty() {
         item.error("must name at least one field");
     }
@@ -142,16 +127,11 @@ fn read_refresh_on<'d>(
 /// Checks that names are unique, that referenced screens and fields exist, and that the form can
 /// reach a final screen.
 fn check_transitions(list: &ValueReader<'_>, parsed: &[ParsedScreen<'_>]) {
-    let names: Vec<&str> = parsed
-        .iter()
-        .map(|parsed| parsed.screen.name.as_str())
-        .collect();
+    let names = parsed.iter().map(|parsed| parsed.screen.name.as_str());
+    let names: Vec<&str> = names.collect();
     for (number, ParsedScreen { screen, name, .. }) in parsed.iter().enumerate() {
-        if names
-            .iter()
-            .take(number)
-            .any(|earlier| *earlier == screen.name)
-        {
+        let mut earlier = names.iter().take(number);
+        if earlier.any(|earlier| *earlier == screen.name) {
             name.error(format!("there are two screens {:?}", screen.name));
         }
     }
@@ -172,9 +152,9 @@ fn check_transitions(list: &ValueReader<'_>, parsed: &[ParsedScreen<'_>]) {
     }
     if !parsed.iter().any(|parsed| parsed.screen.is_final) {
         list.error("no screen is final: write `final = true` in the one that completes the form");
-    } else if let Some(last) = parsed
-        .last()
-        .filter(|last| !last.screen.is_final && falls_through(&last.screen))
+    } else if let Some(last) = parsed.last()
+        && !last.screen.is_final
+        && falls_through(&last.screen)
     {
         let name = &last.screen.name;
         last.name.error(format!(
@@ -232,10 +212,8 @@ fn check_reachability(parsed: &[ParsedScreen<'_>]) {
                 screen.name
             ));
         }
-        if !reachable_screens(&screens, Some(screen))
-            .iter()
-            .any(|end| end.is_final)
-        {
+        let ends = reachable_screens(&screens, Some(screen));
+        if !ends.iter().any(|end| end.is_final) {
             name.error(format!(
                 "from screen {:?} no final screen can be reached",
                 screen.name
@@ -246,7 +224,7 @@ fn check_reachability(parsed: &[ParsedScreen<'_>]) {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::tests::{assert_errors_in, error_of, parse_valid};
+    use crate::config::tests::{assert_errors_in, parse_valid};
 
     #[test]
     fn next_by_field_names_existing_field_and_screens() {
@@ -265,61 +243,41 @@ mod tests {
         ] {
             parse_valid(&config(good));
         }
-        for (bad, why) in [
-            (
-                "next = { field = \"kind\", cases = { x = \"D\" } }",
-                "next.cases.x: there is no screen \"D\"",
-            ),
-            (
-                "next = { field = \"knid\", cases = { x = \"C\" } }",
-                "no screen has a field \"knid\": did you mean `kind`?",
-            ),
-            ("next = { cases = { x = \"C\" } }", "`field` is missing"),
-            ("next = { field = \"kind\" }", "`cases` is missing"),
-            (
-                "next = { field = \"kind\", cases = {}, else = \"B\" }",
-                "unknown key `else`",
-            ),
-            (
-                "next = 3",
-                "next: must be a text in quotes, and is a whole number",
-            ),
-            ("next = \"C\"", "no screen leads to screen \"B\""),
-            (
-                "next = { field = \"kind\", cases = { x = \"C\" }, default = \"C\" }",
-                "no screen leads to screen \"B\"",
-            ),
-            (
-                "refresh_on = [\"dya\"]",
-                "this screen has no field \"dya\": did you mean `day`?",
-            ),
-            ("refresh_on = []", "refresh_on: is empty"),
-            ("refresh_on = {}", "must name at least one field"),
-            ("refresh_on = { trigger = 3 }", "must be a text"),
-            ("refresh_on = \"day\"", "must be a list"),
-        ] {
-            let error = error_of(&config(bad));
-            assert!(error.contains(why), "{bad}: {error}");
-        }
-    }
-
-    #[test]
-    fn every_screen_leads_to_final_screen() {
-        let screens = "{ name = \"A\", next = { field = \"a\", cases = { x = \"B\" }, default = \"D\" }, fields = { a = {} } }, \
-                       { name = \"B\" }, { name = \"C\", next = \"B\" }, { name = \"D\", final = true }";
-        let error = error_of(&format!("[flows.form]\nscreens = [{screens}]"));
-        assert!(
-            error.contains("from screen \"B\" no final screen can be reached"),
-            "{error}"
-        );
-        assert!(
-            error.contains("from screen \"C\" no final screen can be reached"),
-            "{error}"
+        assert_errors_in(
+            config,
+            r#"
+            next = { field = "kind", cases = { x = "D" } }
+            => 3:40: flows.form.screens.next.cases.x: there is no screen "D": did you mean `A`?
+            next = { field = "knid", cases = { x = "C" } }
+            => 3:18: flows.form.screens.next.field: no screen has a field "knid": did you mean `kind`?
+            next = { cases = { x = "C" } }
+            => 3:8: flows.form.screens.next: `field` is missing
+            next = { field = "kind" }
+            => 3:8: flows.form.screens.next: `cases` is missing
+            next = { field = "kind", cases = {}, else = "B" }
+            => 3:38: unknown key `else` in flows.form.screens.next: expected one of `field`, `cases`, `default`
+            next = 3
+            => 3:8: flows.form.screens.next: must be a text in quotes, and is a whole number
+            next = "C"
+            => 6:8: flows.form.screens.name: no screen leads to screen "B": name it in a `next`, or remove it
+            next = { field = "kind", cases = { x = "C" }, default = "C" }
+            => 6:8: flows.form.screens.name: no screen leads to screen "B": name it in a `next`, or remove it
+            refresh_on = ["dya"]
+            => 3:15: flows.form.screens.refresh_on: this screen has no field "dya": did you mean `day`?
+            refresh_on = []
+            => 3:14: flows.form.screens.refresh_on: is empty: remove it, or add at least one entry
+            refresh_on = {}
+            => 3:14: flows.form.screens.refresh_on: must name at least one field
+            refresh_on = { trigger = 3 }
+            => 3:26: flows.form.screens.refresh_on.trigger: must be a text in quotes, and is a whole number
+            refresh_on = "day"
+            => 3:14: flows.form.screens.refresh_on: must be a list in brackets, and is a text
+            "#,
         );
     }
 
     #[test]
-    fn screens_are_unique_and_reach_final_screen() {
+    fn screens_are_unique_and_all_reach_final_screen() {
         assert_errors_in(
             |typed| format!("[flows.form]\nscreens = [{typed}]\n"),
             r#"
@@ -340,6 +298,9 @@ mod tests {
             => 2:47: flows.form.screens.next: screen "A" is final: nothing can follow it
             { name = "A", final = true }, { name = "B" }
             => 2:51: flows.form.screens.name: nothing follows the last screen, "B": set `final = true` or `next`
+            { name = "A", next = { field = "a", cases = { x = "B" }, default = "D" }, fields = { a = {} } }, { name = "B" }, { name = "C", next = "B" }, { name = "D", final = true }
+            => 2:118: flows.form.screens.name: from screen "B" no final screen can be reached
+            => 2:134: flows.form.screens.name: from screen "C" no final screen can be reached
             { name = "A", finl = true }
             => 2:26: unknown key `finl` in flows.form.screens: did you mean `final`?
             "#,

@@ -3,14 +3,13 @@
 //!
 //! See [`crate::http`] for the requests to the upstream, and [`crate::bootstrap`] for its secret.
 
-use std::path::Path;
-
 use hyper::Uri;
 use hyper::http::uri::Scheme;
 
+use crate::config::destination::policy::read_breaker;
+use crate::config::destination::webhook::{check_port, split_url};
 use crate::config::reader::TableReader;
 use crate::config::secrets::SecretRef;
-use crate::config::settings::read_secret;
 use crate::config::units::{format_duration, minutes};
 use crate::domain::circuit_breaker::BreakerPolicy;
 use crate::domain::flow::{Flow, Screen};
@@ -49,11 +48,8 @@ pub struct UpstreamFallback {
 /// Returns the warnings about the upstream, one sentence each. `request_timeout` is the maximum
 /// time of a whole request to `flow`.
 pub fn warnings(upstream: &UpstreamSettings, flow: &Flow, request_timeout: Millis) -> Vec<String> {
-    let secret = upstream.secret.warning();
-    let mut warnings: Vec<String> = secret
-        .map(|warning| format!("upstream.secret: {warning}"))
-        .into_iter()
-        .collect();
+    let secret_warning = upstream.secret.labelled_warning("upstream.secret");
+    let mut warnings = Vec::from_iter(secret_warning);
     let remaining = request_timeout.get().saturating_sub(WRITER_RESERVE.get());
     if upstream.timeout.get() >= remaining {
         let [timeout, remaining] = [upstream.timeout, Millis::new(remaining)].map(format_duration);
@@ -73,12 +69,10 @@ pub fn warnings(upstream: &UpstreamSettings, flow: &Flow, request_timeout: Milli
 }
 
 /// Reads `upstream` of a flow. `flow` is the table of the flow, and `screens` are its screens.
-/// `folder` is the folder of the config.
 pub fn read(
     flow: &TableReader<'_>,
     encrypted: bool,
     screens: &[Screen],
-    folder: &Path,
 ) -> Option<UpstreamSettings> {
     let item = flow.get("upstream")?;
     if !encrypted {
@@ -90,21 +84,12 @@ pub fn read(
     }
     item.read_table(|table| {
         let url = table.require_parsed("url", parse_upstream_url);
-        let secret = table
-            .require("secret")
-            .and_then(|item| read_secret(&item, folder));
-        let least = Millis::new(100);
+        let secret = table.require_secret("secret");
+        let timeouts = Millis::new(100)..=Millis::from_secs(8);
         Some(UpstreamSettings {
-            timeout: table.duration(
-                "timeout",
-                Millis::from_secs(4),
-                least..=Millis::from_secs(8),
-            ),
+            timeout: table.duration("timeout", Millis::from_secs(4), timeouts),
             fallback: table.read_table_or_empty("fallback", |table| read_fallback(table, screens)),
-            breaker: table.read_table_or_empty("breaker", |table| BreakerPolicy {
-                failure_threshold: table.integer("failure_threshold", 5, 1..=1000),
-                open_for: table.duration("open_for", Millis::from_secs(10), least..=minutes(10)),
-            }),
+            breaker: read_breaker(table, Millis::from_secs(10), minutes(10)),
             url: url?,
             secret: secret?,
         })
@@ -130,15 +115,9 @@ fn read_fallback(table: &TableReader<'_>, screens: &[Screen]) -> UpstreamFallbac
 /// Parses the URL of an upstream on this machine. Error messages never contain the URL, because a
 /// URL may contain a password.
 fn parse_upstream_url(text: &str) -> Result<Uri, &'static str> {
-    let Some((uri, authority)) = text
-        .parse::<Uri>()
-        .ok()
-        .and_then(|uri| uri.authority().cloned().map(|authority| (uri, authority)))
-    else {
+    let Some((uri, authority)) = split_url(text) else {
         return Err("is not a valid URL: write one like \"http://127.0.0.1:3000/flow\"");
     };
-    let host = authority.host();
-    let port = authority.as_str().strip_prefix(host);
     if uri.scheme() != Some(&Scheme::HTTP) {
         return Err(
             "must begin with \"http://\": the upstream runs on this machine, so it needs no encryption",
@@ -150,15 +129,12 @@ fn parse_upstream_url(text: &str) -> Result<Uri, &'static str> {
     if text.contains('#') {
         return Err("must not contain '#': the part after it is never sent");
     }
-    if !is_loopback_host(host) {
+    if !is_loopback_host(authority.host()) {
         return Err(
             "must name this machine: 127.0.0.1, [::1] or localhost. Its requests are decrypted and must not leave this machine",
         );
     }
-    if port != Some("") && authority.port_u16().is_none_or(|port| port == 0) {
-        return Err("has an invalid port: use a port from 1 to 65535");
-    }
-    Ok(uri)
+    check_port(&authority).map(|()| uri)
 }
 
 #[cfg(test)]
@@ -171,11 +147,8 @@ mod tests {
         screens = [{ name = \"ONE\" }, { name = \"TWO\", final = true }]\n[flows.form.upstream]";
 
     fn upstream_from(table: &str) -> UpstreamSettings {
-        parse_valid(&format!("{FLOW}\n{table}"))
-            .upstreams
-            .into_values()
-            .next()
-            .unwrap()
+        let upstreams = parse_valid(&format!("{FLOW}\n{table}")).upstreams;
+        upstreams.into_values().next().unwrap()
     }
 
     #[test]
@@ -184,21 +157,11 @@ mod tests {
             upstream_from("url = \"http://localhost:3000/flow?a=b\"\nsecret = \"env:SECRET\"");
         assert_eq!(settings.url, "http://localhost:3000/flow?a=b");
         assert!(matches!(&settings.secret, SecretRef::Env(name) if name == "SECRET"));
-        assert_eq!(settings.timeout, Millis::new(4000));
-        assert_eq!(
-            settings.breaker,
-            BreakerPolicy {
-                failure_threshold: 5,
-                open_for: Millis::from_secs(10)
-            }
-        );
-        assert_eq!(
-            settings.fallback,
-            UpstreamFallback {
-                screen: None,
-                message: None
-            }
-        );
+        let breaker = settings.breaker;
+        let times = [settings.timeout, breaker.open_for].map(Millis::get);
+        assert_eq!((times, breaker.failure_threshold), ([4000, 10_000], 5));
+        let fallback = settings.fallback;
+        assert_eq!((fallback.screen, fallback.message), (None, None));
     }
 
     #[test]
@@ -207,21 +170,14 @@ mod tests {
             "url = \"http://[::1]\"\nsecret = \"file:s\"\ntimeout = \"100ms\"\n\
              fallback = { screen = \"ONE\", message = \"Later.\" }\nbreaker = { failure_threshold = 1, open_for = \"10m\" }",
         );
-        assert_eq!(
-            (
-                settings.timeout,
-                settings.breaker.failure_threshold,
-                settings.breaker.open_for.get()
-            ),
-            (Millis::new(100), 1, 600_000)
-        );
-        assert_eq!(
-            settings.fallback,
-            UpstreamFallback {
-                screen: Some("ONE".to_owned()),
-                message: Some("Later.".to_owned())
-            }
-        );
+        let breaker = settings.breaker;
+        let times = [settings.timeout, breaker.open_for].map(Millis::get);
+        assert_eq!((times, breaker.failure_threshold), ([100, 600_000], 1));
+        let expected = UpstreamFallback {
+            screen: Some("ONE".to_owned()),
+            message: Some("Later.".to_owned()),
+        };
+        assert_eq!(settings.fallback, expected);
     }
 
     #[test]
@@ -315,55 +271,34 @@ mod tests {
             "{FLOW}\nurl = \"http://[::1]:3000/flow\"\nsecret = \"env:FLOWGATE_TEST_NOT_SET\""
         ));
         let summary = config.summary(Timestamp::ZERO).to_string();
-        assert!(
-            summary.contains("\n  upstream      http://[::1]:3000/flow\n"),
-            "{summary}"
-        );
-        let expected = "warning: flow form: upstream.secret: the environment variable FLOWGATE_TEST_NOT_SET is not set";
-        assert!(summary.contains(expected), "{summary}");
-        assert!(
-            !parse_valid("[flows.form]")
-                .summary(Timestamp::ZERO)
-                .to_string()
-                .contains("  upstream ")
-        );
+        for expected in [
+            "\n  upstream      http://[::1]:3000/flow\n",
+            "warning: flow form: upstream.secret: the environment variable FLOWGATE_TEST_NOT_SET is not set",
+        ] {
+            assert!(summary.contains(expected), "{summary}");
+        }
+        let without = parse_valid("[flows.form]").summary(Timestamp::ZERO);
+        assert!(!without.to_string().contains("  upstream "));
     }
 
     #[test]
     fn risky_upstream_settings_get_warning() {
-        let warnings = |config: &str| parse_valid(config).warnings();
+        let warnings = |config: &str| parse_valid(config).warnings().join("\n");
         let upstream = "url = \"http://[::1]\"\nsecret = \"text:x\"";
         let quiet = warnings(&format!("{FLOW}\n{upstream}\ntimeout = \"8s\""));
-        assert!(
-            !quiet
-                .iter()
-                .any(|warning| warning.contains("circuit breaker") || warning.contains("fallback")),
-            "{quiet:?}"
-        );
-        let hurried = warnings(&format!(
-            "limits = {{ request_timeout = \"4500ms\" }}\n{FLOW}\n{upstream}"
-        ));
+        let is_quiet = !quiet.contains("circuit breaker") && !quiet.contains("fallback");
+        assert!(is_quiet, "{quiet}");
+        let limits = "limits = { request_timeout = \"4500ms\" }";
+        let hurried = warnings(&format!("{limits}\n{FLOW}\n{upstream}"));
         let expected = "flow form: upstream.timeout is 4s, but limits.request_timeout leaves the upstream less than 4s: the \
                         circuit breaker never opens on timeouts";
-        assert!(
-            hurried.iter().any(|warning| warning == expected),
-            "{hurried:?}"
-        );
-        let blank = FLOW.replace(
-            "screens = [{ name = \"ONE\" }, { name = \"TWO\", final = true }]",
-            "",
-        );
-        let has_fallback_warning = |warnings: &[String]| {
-            warnings
-                .iter()
-                .any(|warning| warning.contains("set upstream.fallback.screen"))
-        };
-        assert!(has_fallback_warning(&warnings(&format!(
-            "{blank}\n{upstream}"
-        ))));
-        assert!(!has_fallback_warning(&warnings(&format!(
-            "{blank}\n{upstream}\nfallback = {{ screen = \"ANY\" }}"
-        ))));
+        assert!(hurried.lines().any(|line| line == expected), "{hurried}");
+        let screens = "screens = [{ name = \"ONE\" }, { name = \"TWO\", final = true }]";
+        let blank = format!("{}\n{upstream}", FLOW.replace(screens, ""));
+        let advice = "set upstream.fallback.screen";
+        assert!(warnings(&blank).contains(advice));
+        let fallback = "fallback = { screen = \"ANY\" }";
+        assert!(!warnings(&format!("{blank}\n{fallback}")).contains(advice));
     }
 
     #[test]

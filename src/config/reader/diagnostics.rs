@@ -67,6 +67,11 @@ impl<'t> Diagnostics<'t> {
         })
     }
 
+    /// Returns the folder of the config file, which relative paths in a config are relative to.
+    pub fn folder(&self) -> &'t Path {
+        self.file.parent().unwrap_or(Path::new(""))
+    }
+
     pub fn problem_count(&self) -> usize {
         self.problems.borrow().len()
     }

@@ -12,6 +12,7 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::diagnostics::Diagnostics;
 use super::value::ValueReader;
+use crate::config::secrets::SecretRef;
 use crate::config::suggest;
 use crate::domain::time::Millis;
 
@@ -85,6 +86,15 @@ impl<'d> TableReader<'d> {
         item
     }
 
+    /// Returns the result of `read` for the value of `key`. `None`: the key is missing or invalid.
+    pub fn read<T>(
+        &self,
+        key: &'static str,
+        read: impl FnOnce(&ValueReader<'d>) -> Option<T>,
+    ) -> Option<T> {
+        read(&self.get(key)?)
+    }
+
     /// Returns the result of `parse` for the text of `key`. `None`: the key is missing, or `parse`
     /// returns an error, which is reported.
     pub fn parse<T, E: fmt::Display>(
@@ -102,6 +112,16 @@ impl<'d> TableReader<'d> {
         parse: impl FnOnce(&'d str) -> Result<T, E>,
     ) -> Option<T> {
         self.require(key)?.parse(parse)
+    }
+
+    /// Returns the location of the secret under `key`. `None`: the key is missing or invalid.
+    pub fn secret(&self, key: &'static str) -> Option<SecretRef> {
+        self.get(key)?.secret()
+    }
+
+    /// Returns the result of [`TableReader::secret`]. Reports a problem if the key is missing.
+    pub fn require_secret(&self, key: &'static str) -> Option<SecretRef> {
+        self.require(key)?.secret()
     }
 
     /// Returns the text of `key`, which must not be empty. `None`: the key is missing or invalid.
@@ -152,17 +172,20 @@ impl<'d> TableReader<'d> {
     /// Returns the values of the table under `key`, whose keys are user-defined names. Returns an
     /// empty list if the key is missing, or if its value is not a table.
     pub fn named_entries(&self, key: &'static str) -> Vec<ValueReader<'d>> {
-        self.get(key)
-            .and_then(|item| item.read_named_table(Self::entries))
-            .unwrap_or_default()
+        self.read(key, ValueReader::entries).unwrap_or_default()
     }
 
     /// Returns the user-defined names in the table under `key`. Reports no problem: the code that
     /// reads the values does.
     pub fn names_in(&self, key: &'static str) -> Vec<&'d str> {
         let table = self.get(key).filter(ValueReader::is_table);
-        let items = table.and_then(|item| item.read_named_table(Self::entries));
-        items.into_iter().flatten().map(|item| item.key).collect()
+        let items = table.and_then(|item| item.entries()).unwrap_or_default();
+        items.iter().map(|item| item.key).collect()
+    }
+
+    /// Returns the folder of the config file.
+    pub fn folder(&self) -> &Path {
+        self.diagnostics.folder()
     }
 
     /// Returns the number of problems reported so far. Callers compare two counts, to draw
@@ -197,9 +220,7 @@ impl<'d> TableReader<'d> {
     }
 
     pub fn size(&self, key: &'static str, default: u64, range: RangeInclusive<u64>) -> u64 {
-        self.get(key)
-            .and_then(|item| item.size(range))
-            .unwrap_or(default)
+        self.read(key, |item| item.size(range)).unwrap_or(default)
     }
 
     pub fn duration(
@@ -208,24 +229,20 @@ impl<'d> TableReader<'d> {
         default: Millis,
         range: RangeInclusive<Millis>,
     ) -> Millis {
-        self.get(key)
-            .and_then(|item| item.duration(range))
-            .unwrap_or(default)
+        let length = self.read(key, |item| item.duration(range));
+        length.unwrap_or(default)
     }
 
     pub fn integer<N>(&self, key: &'static str, default: N, range: RangeInclusive<N>) -> N
     where
         N: TryFrom<i64> + PartialOrd + fmt::Display + Copy,
     {
-        self.get(key)
-            .and_then(|item| item.integer(range))
-            .unwrap_or(default)
+        let number = self.read(key, |item| item.integer(range));
+        number.unwrap_or(default)
     }
 
     pub fn boolean(&self, key: &'static str, default: bool) -> bool {
-        self.get(key)
-            .and_then(|item| item.boolean())
-            .unwrap_or(default)
+        self.read(key, ValueReader::boolean).unwrap_or(default)
     }
 
     fn value_reader(
@@ -285,6 +302,11 @@ impl<'d> ValueReader<'d> {
             table.reject_unknown_keys();
             result
         })
+    }
+
+    /// Returns the values of the table in the order of the text. The keys are user-defined names.
+    pub fn entries(&self) -> Option<Vec<ValueReader<'d>>> {
+        self.read_named_table(TableReader::entries)
     }
 
     /// Reads the table with `read`. The keys are user-defined names, so none is rejected here.

@@ -10,6 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostics::Diagnostics;
+use crate::config::secrets::SecretRef;
 use crate::config::{suggest, units};
 use crate::domain::time::Millis;
 
@@ -73,6 +74,11 @@ impl<'d> ValueReader<'d> {
         parse(self.key)
             .map_err(|error| self.key_error(format!("{}: {error}", self.path)))
             .ok()
+    }
+
+    /// Returns the location of a secret. A relative path is relative to the folder of the config.
+    pub fn secret(&self) -> Option<SecretRef> {
+        self.parse(|text| SecretRef::parse(text, self.diagnostics.folder()))
     }
 
     /// Returns the text, which must be one of `words`.
@@ -209,6 +215,26 @@ impl<'d> ValueReader<'d> {
             return None;
         }
         Some(items)
+    }
+
+    /// Returns the results of `read` for the items of an array, which must have at least one item.
+    pub fn read_items<T>(&self, read: impl FnMut(&ValueReader<'d>) -> Option<T>) -> Vec<T> {
+        let items = self.non_empty_list().unwrap_or_default();
+        items.iter().filter_map(read).collect()
+    }
+
+    /// Returns the locations of secrets from an array, which must have 1 to `max` items.
+    pub fn secrets(&self, max: usize) -> Vec<SecretRef> {
+        let secrets = self.non_empty_list().unwrap_or_default();
+        self.check_count(secrets.len(), max, "secrets");
+        secrets.iter().filter_map(Self::secret).collect()
+    }
+
+    /// Reports a problem if `count`, the number of `parts` that the value has, is more than `max`.
+    pub fn check_count(&self, count: usize, max: usize, parts: &str) {
+        if count > max {
+            self.error(format!("has {count} {parts}, the maximum is {max}"));
+        }
     }
 
     /// Returns the entries of a table. See [`super::TableReader`] for reading them.

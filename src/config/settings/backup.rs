@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use hyper::Uri;
 
-use super::meta::read_secret;
 use crate::config::reader::TableReader;
 use crate::config::secrets::SecretRef;
 use crate::config::units::{MIB, TIB, days};
@@ -117,11 +116,12 @@ impl std::fmt::Display for BackupLocation {
     }
 }
 
-/// Reads `[backup]`. Relative paths are relative to `folder`.
-pub(in crate::config) fn read_backup(root: &TableReader<'_>, folder: &Path) -> BackupSettings {
+/// Reads `[backup]`.
+pub fn read_backup(root: &TableReader<'_>) -> BackupSettings {
     root.read_table_or_empty("backup", |table| {
+        let folder = table.folder();
         let secret = |key, variable: &str| {
-            let given = table.get(key).and_then(|item| read_secret(&item, folder));
+            let given = table.secret(key);
             given.unwrap_or_else(|| SecretRef::Env(variable.to_owned()))
         };
         let interval = |key, default| table.duration(key, days(default), INTERVAL_MIN..=days(3650));
@@ -139,20 +139,20 @@ pub(in crate::config) fn read_backup(root: &TableReader<'_>, folder: &Path) -> B
             keep: interval("keep", 14),
             max_change_log: table.size("max_change_log", 1024 * MIB, MIB..=TIB),
             copies: table
-                .read_table("copies", |copies| read_copies(copies, folder))
+                .read_table("copies", |copies| read_copies(copies))
                 .flatten(),
         }
     })
 }
 
-fn read_copies(table: &TableReader<'_>, folder: &Path) -> Option<CopySettings> {
+fn read_copies(table: &TableReader<'_>) -> Option<CopySettings> {
     let path = table
         .require("folder")
         .and_then(|item| item.non_empty_text());
     Some(CopySettings {
         every: table.duration("every", days(1), INTERVAL_MIN..=days(3650)),
         keep: table.integer("keep", 7, 1..=100_000),
-        folder: folder.join(path?),
+        folder: table.folder().join(path?),
     })
 }
 

@@ -1,11 +1,8 @@
 //! Reads `[meta]`: app secrets, tokens and the Graph API. See [`super::graph_api`] for the formats
 //! of its version and URL.
 
-use std::path::Path;
-
 use super::graph_api;
 use crate::config::reader::TableReader;
-use crate::config::reader::value::ValueReader;
 use crate::config::secrets::SecretRef;
 
 /// Maximum number of app secrets. A signature is checked with each secret, and a rotation needs no
@@ -31,22 +28,22 @@ pub struct MetaSettings {
 
 impl Default for MetaSettings {
     fn default() -> Self {
-        TableReader::read_empty(|root| read_meta(root, Path::new("")))
+        TableReader::read_empty(read_meta)
     }
 }
 
-/// Reads `[meta]`. Relative paths of secrets are relative to `folder`.
-pub fn read_meta(root: &TableReader<'_>, folder: &Path) -> MetaSettings {
+/// Reads `[meta]`.
+pub fn read_meta(root: &TableReader<'_>) -> MetaSettings {
     root.read_table_or_empty("meta", |table| {
         let variable = |name: &str| SecretRef::Env(name.to_owned());
-        let token = |key| read_secret(&table.get(key)?, folder);
+        let token = |key, default: &str| table.secret(key).unwrap_or_else(|| variable(default));
         let app_secrets = table
             .get("app_secrets")
-            .and_then(|item| read_app_secrets(&item, folder));
+            .map(|item| item.secrets(SECRETS_MAX));
         MetaSettings {
             app_secrets: app_secrets.unwrap_or_else(|| vec![variable("META_APP_SECRET")]),
-            verify_token: token("verify_token").unwrap_or_else(|| variable("META_VERIFY_TOKEN")),
-            access_token: token("access_token").unwrap_or_else(|| variable("META_ACCESS_TOKEN")),
+            verify_token: token("verify_token", "META_VERIFY_TOKEN"),
+            access_token: token("access_token", "META_ACCESS_TOKEN"),
             api_version: table
                 .parse("api_version", graph_api::parse_version)
                 .unwrap_or_else(|| graph_api::DEFAULT_VERSION.to_owned()),
@@ -55,23 +52,6 @@ pub fn read_meta(root: &TableReader<'_>, folder: &Path) -> MetaSettings {
                 .unwrap_or_else(|| graph_api::DEFAULT_URL.to_owned()),
         }
     })
-}
-
-fn read_app_secrets(item: &ValueReader<'_>, folder: &Path) -> Option<Vec<SecretRef>> {
-    let items = item.non_empty_list()?;
-    if items.len() > SECRETS_MAX {
-        item.error(format!(
-            "has {} secrets, the maximum is {SECRETS_MAX}",
-            items.len()
-        ));
-    }
-    let secrets = items.iter().filter_map(|item| read_secret(item, folder));
-    Some(secrets.collect())
-}
-
-/// Reads the location of a secret. A relative path is relative to `folder`.
-pub fn read_secret(item: &ValueReader<'_>, folder: &Path) -> Option<SecretRef> {
-    item.parse(|text| SecretRef::parse(text, folder))
 }
 
 #[cfg(test)]
@@ -91,6 +71,6 @@ mod tests {
         );
         let nine = format!("app_secrets = [{}]", "\"env:A\",".repeat(9));
         let error = "2:15: meta.app_secrets: has 9 secrets, the maximum is 8";
-        assert_refused("[meta]", &[(&nine, error)]);
+        assert_refused("[meta]", &nine, error);
     }
 }

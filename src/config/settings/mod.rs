@@ -11,14 +11,14 @@ mod meta;
 mod retry;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub(super) use backup::read_backup;
 pub use backup::{BackupLocation, BackupSettings, CopySettings, S3Settings};
 pub use limits::LimitSettings;
 pub(super) use limits::read_limits;
 pub use meta::MetaSettings;
-pub(super) use meta::{read_meta, read_secret};
+pub(super) use meta::read_meta;
 pub(super) use retry::{read_retry, read_retry_or};
 
 use super::reader::TableReader;
@@ -74,8 +74,8 @@ pub enum VerifyPolicy {
     AfterCrash,
 }
 
-/// Reads the addresses and the path of the data file, which may be relative to `folder`.
-pub(super) fn read_endpoints(root: &TableReader<'_>, folder: &Path) -> Endpoints {
+/// Reads the addresses and the path of the data file.
+pub(super) fn read_endpoints(root: &TableReader<'_>) -> Endpoints {
     let address = |key, port| {
         root.parse(key, parse_address)
             .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port)))
@@ -83,7 +83,9 @@ pub(super) fn read_endpoints(root: &TableReader<'_>, folder: &Path) -> Endpoints
     let endpoints = Endpoints {
         listen: address("listen", 8080),
         admin_listen: address("admin_listen", 8081),
-        data: folder.join(root.text("data").unwrap_or("flowgate.redb".to_owned())),
+        data: root
+            .folder()
+            .join(root.text("data").as_deref().unwrap_or("flowgate.redb")),
     };
     if endpoints.listen == endpoints.admin_listen && endpoints.listen.port() != 0 {
         root.error_at(

@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use super::Config;
 use super::destination::Destination;
-use super::gateways::GatewaySettings;
+use super::gateways::Gateway;
 use super::units::format_duration;
 use super::warnings::token_warnings;
-use crate::domain::booking::calendar::{Calendar, Slot};
+use crate::domain::booking::calendar::Calendar;
 use crate::domain::event::subscriptions::Subscription;
 use crate::domain::flow::{EncryptionMode, Flow, SignaturePolicy};
 use crate::domain::ids::{DestinationName, GatewayName};
@@ -138,31 +138,19 @@ impl Config {
     pub fn summary(&self, now: Timestamp) -> ConfigSummary {
         let mut warnings = self.warnings();
         warnings.extend(self.flows.values().flat_map(|flow| token_warnings(flow)));
+        let (flows, calendars) = (self.flows.values(), self.calendars.values());
+        let (destinations, gateways) = (self.destinations.iter(), self.gateways.iter());
         ConfigSummary {
             file: self.file.display().to_string(),
             listen: self.listen,
             admin_listen: self.admin_listen,
             data: self.data.display().to_string(),
-            flows: self
-                .flows
-                .values()
-                .map(|flow| self.summarize_flow(flow))
-                .collect(),
-            calendars: self
-                .calendars
-                .values()
+            flows: flows.map(|flow| self.summarize_flow(flow)).collect(),
+            calendars: calendars
                 .map(|calendar| CalendarSummary::new(calendar, now))
                 .collect(),
-            destinations: self
-                .destinations
-                .iter()
-                .map(|(name, destination)| DestinationSummary::new(name, destination))
-                .collect(),
-            gateways: self
-                .gateways
-                .iter()
-                .map(|(name, gateway)| GatewaySummary::new(name, &gateway.settings))
-                .collect(),
+            destinations: destinations.map(DestinationSummary::new).collect(),
+            gateways: gateways.map(GatewaySummary::new).collect(),
             alerts: destination_names(&self.subscriptions.alerts),
             warnings,
         }
@@ -171,21 +159,16 @@ impl Config {
     fn summarize_flow(&self, flow: &Flow) -> FlowSummary {
         let upstream = self.upstreams.get(&flow.name);
         let subscriptions = self.subscriptions.flows.get(&flow.name);
+        let screens = flow.screens.iter().map(|screen| screen.name.clone());
+        let booking = flow.booking.as_ref();
         FlowSummary {
             name: flow.name.to_string(),
             path: flow.path.clone(),
             signed: flow.signature == SignaturePolicy::Required,
             encrypted: flow.encryption == EncryptionMode::Required,
-            screens: flow
-                .screens
-                .iter()
-                .map(|screen| screen.name.clone())
-                .collect(),
+            screens: screens.collect(),
             upstream: upstream.map(|settings| settings.url.to_string()),
-            calendar: flow
-                .booking
-                .as_ref()
-                .map(|booking| booking.calendar.to_string()),
+            calendar: booking.map(|booking| booking.calendar.to_string()),
             team: flow.lead.as_ref().map(|lead| lead.team.to_string()),
             deliver: subscriptions
                 .map(|all| destination_names(all))
@@ -195,7 +178,7 @@ impl Config {
 }
 
 impl DestinationSummary {
-    fn new(name: &DestinationName, destination: &Destination) -> Self {
+    fn new((name, destination): (&DestinationName, &Destination)) -> Self {
         let settings = destination.kind.settings();
         let proxy = destination.proxy.as_ref();
         let scheme = settings
@@ -214,7 +197,9 @@ impl DestinationSummary {
 }
 
 impl GatewaySummary {
-    fn new(name: &GatewayName, settings: &GatewaySettings) -> Self {
+    fn new((name, gateway): (&GatewayName, &Gateway)) -> Self {
+        let settings = &gateway.settings;
+        let flows = settings.forms.iter().map(|form| form.flow.to_string());
         Self {
             name: name.to_string(),
             kind: settings.kind.as_str(),
@@ -223,20 +208,14 @@ impl GatewaySummary {
             webhook: format!("/gateways/{name}"),
             probe_interval: format_duration(settings.probe_interval),
             inactivity_timeout: settings.inactivity_timeout.map(format_duration),
-            forms: settings
-                .forms
-                .iter()
-                .map(|form| form.flow.to_string())
-                .collect(),
+            forms: flows.collect(),
         }
     }
 }
 
 fn destination_names(routes: &[Subscription]) -> Vec<String> {
-    routes
-        .iter()
-        .map(|route| route.destination.to_string())
-        .collect()
+    let destinations = routes.iter().map(|route| route.destination.to_string());
+    destinations.collect()
 }
 
 impl CalendarSummary {
@@ -246,9 +225,8 @@ impl CalendarSummary {
             .filter_map(|days| first.checked_add(jiff::Span::new().days(days)).ok());
         let days = dates.filter_map(|date| {
             let times: Vec<String> = calendar
-                .collect_available_starts(date, now)
-                .iter()
-                .map(Slot::clock_time)
+                .available_starts(date, now)
+                .map(|slot| slot.clock_time())
                 .collect();
             (!times.is_empty()).then(|| DaySummary {
                 date: date.to_string(),

@@ -3,13 +3,15 @@
 //! See [`crate::domain::gateway::text`] for the requests and responses of each kind of gateway, and
 //! [`crate::delivery::shared_rate_limit`] for the rate.
 
+use hyper::Uri;
 use hyper::header::{DATE, HeaderMap, HeaderValue};
-use hyper::{Method, Uri};
 use serde_json::Value;
 
 use super::exchange::{Connection, FailedExchange, Message, SendOutcome};
-use super::http_exchange::{HttpRequest, HttpResponse, json_headers, parse_http_date, secret_part};
-use super::test_send::{TestError, TestReport, TestRequest, redacted_headers, request_line};
+use super::http_exchange::{
+    HttpRequest, HttpResponse, json_headers, parse_http_date, secret_part, send_test_text,
+};
+use super::test_send::{TestError, TestRequest};
 use super::{
     Channel, LimiterKey, Payload, PayloadInput, SendFuture, SharedRate, TestFuture, downcast,
 };
@@ -21,15 +23,12 @@ use crate::domain::event::test_message;
 use crate::domain::gateway::{GatewayKind, text};
 use crate::domain::rate_limiter::RemoteQuota;
 use crate::domain::time::{Millis, Timestamp};
-use crate::net::{DecidedBy, redact_token};
+use crate::net::{printable_excerpt, redact_token};
 use crate::store::PendingDelivery;
 
 /// Label of a gateway's key in errors. The key is in the table of the gateway, not of the
 /// destination.
 const KEY_LABEL: &str = "the gateway key";
-
-/// Maximum length, in characters, of a gateway's message within a reason.
-const REASON_CHARS_MAX: usize = 160;
 
 /// Gateway with its credentials.
 #[derive(Debug)]
@@ -108,7 +107,10 @@ impl GatewayChannel {
             parsed.is_confirmation,
         );
         let detail = match &parsed.rejection {
-            Some(rejection) => truncate_reason(rejection),
+            Some(rejection) => match printable_excerpt(rejection) {
+                excerpt if excerpt.is_empty() => excerpt,
+                excerpt => format!(": {excerpt}"),
+            },
             None if !parsed.is_confirmation && response.is_success() => {
                 ", but the body is not a JSON object".to_owned()
             }
@@ -170,20 +172,15 @@ impl Channel for GatewayChannel {
     }
 
     fn send<'a>(&'a self, connection: Connection<'a>, message: Message<'a>) -> SendFuture<'a> {
-        Box::pin(async move {
-            let request = HttpRequest {
-                method: Method::POST,
-                url: &self.settings.url,
-                headers: self.request_headers(),
-                body: message.body,
-                allow_private: self.settings.allow_private,
-                decided_by: DecidedBy::Body,
-            };
-            match request.send(connection, message.now).await {
-                Ok(response) => self.interpret(response, message.now),
-                Err(failed) => self.interpret_failure(failed, message.attempt_number),
-            }
-        })
+        let GatewayDestination {
+            url, allow_private, ..
+        } = &self.settings;
+        HttpRequest::post(url, self.request_headers(), message.body, *allow_private).send_message(
+            self,
+            connection,
+            message,
+            move |response| self.interpret(response, message.now),
+        )
     }
 
     fn interpret_failure(&self, failed: FailedExchange, _attempt_number: u32) -> SendOutcome {
@@ -205,15 +202,9 @@ impl Channel for GatewayChannel {
             let body = self
                 .request_body(&Recipient::Phone(to.clone().into()), &test_message(name))
                 .map_err(|error| TestError::InvalidOptions(error.to_string()))?;
-            let id = request.webhook_id();
-            let sent = self.send(connection, request.message(&id, &body)).await;
-            let headers = redacted_headers(&self.request_headers());
-            let body = serde_json::from_str(&body).unwrap_or_default();
-            let detail = Some("the gateway accepted the message: check the phone");
-            Ok(TestReport {
-                request_line: Some(request_line(&Method::POST, &self.settings.url)),
-                ..TestReport::of_message(sent, headers, body, detail)
-            })
+            let detail = "the gateway accepted the message: check the phone";
+            let headers = self.request_headers();
+            Ok(send_test_text(self, connection, request, &headers, &body, detail).await)
         })
     }
 
@@ -269,21 +260,6 @@ fn parse_quota(headers: &HeaderMap, now: Timestamp) -> Option<RemoteQuota> {
     })
 }
 
-/// Shortens the error message of a gateway for a reason. The reason shows the message after the
-/// status.
-fn truncate_reason(text: &str) -> String {
-    let truncated: String = text
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(REASON_CHARS_MAX)
-        .collect();
-    if truncated.is_empty() {
-        String::new()
-    } else {
-        format!(": {truncated}")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use hyper::header::{HeaderName, HeaderValue};
@@ -328,35 +304,25 @@ mod tests {
         let left = ("x-ratelimit-remaining", "255");
         let reset = ("x-ratelimit-reset", "1795591740");
         let read = |lines: &[(&'static str, &str)]| parse_quota(&head(lines), now);
-        assert_eq!(
-            read(&[left, reset]),
-            Some(RemoteQuota {
-                remaining: 255,
-                resets_in: Millis::from_secs(60)
-            })
-        );
         let earlier = ("date", "Wed, 25 Nov 2026 07:27:30 GMT");
-        assert_eq!(
-            read(&[left, reset, earlier]),
-            Some(RemoteQuota {
+        for (lines, seconds) in [
+            (&[left, reset][..], 60),
+            (&[left, reset, earlier], 90),
+            (&[left, ("x-ratelimit-reset", "1")], 0),
+        ] {
+            let quota = RemoteQuota {
                 remaining: 255,
-                resets_in: Millis::from_secs(90)
-            })
-        );
-        assert_eq!(
-            read(&[left, ("x-ratelimit-reset", "1")]),
-            Some(RemoteQuota {
-                remaining: 255,
-                resets_in: Millis::ZERO
-            })
-        );
+                resets_in: Millis::from_secs(seconds),
+            };
+            assert_eq!(read(lines), Some(quota), "{lines:?}");
+        }
         for odd in ["", "soon", "-1", "99999999999999999999"] {
-            assert_eq!(read(&[left, ("x-ratelimit-reset", odd)]), None, "{odd}");
-            assert_eq!(
-                read(&[("x-ratelimit-remaining", odd), reset]),
-                None,
-                "{odd}"
-            );
+            for lines in [
+                [left, ("x-ratelimit-reset", odd)],
+                [("x-ratelimit-remaining", odd), reset],
+            ] {
+                assert_eq!(read(&lines), None, "{lines:?}");
+            }
         }
         assert_eq!(read(&[left]), None);
     }
@@ -365,12 +331,8 @@ mod tests {
     fn rejection_and_stored_response_hide_key() {
         let body = r#"{"success":false,"message":"Invalid API key SECRET-12345, Bearer SECRET-12345","retry_after":5}"#;
         let received = response(400, body, true);
-        let parsed = GatewayResponse::parse(
-            GatewayKind::Wasender,
-            &received,
-            "SECRET-12345",
-            Timestamp::ZERO,
-        );
+        let (kind, key) = (GatewayKind::Wasender, "SECRET-12345");
+        let parsed = GatewayResponse::parse(kind, &received, key, Timestamp::ZERO);
         assert_eq!(parsed.retry_after, Some(Millis::from_secs(5)));
         for kind in ["wasender", "waha"] {
             let outcome = channel(kind).interpret(response(400, body, true), Timestamp::ZERO);
@@ -386,18 +348,13 @@ mod tests {
     fn cut_response_of_gateway_is_retried() {
         let channel = channel("waha");
         let disposition = |received| channel.interpret(received, Timestamp::ZERO).disposition;
-        assert_eq!(
-            disposition(response(200, r#"{"success":true}"#, false)),
-            Disposition::Delivered
-        );
+        let accepted = response(200, r#"{"success":true}"#, false);
+        assert_eq!(disposition(accepted), Disposition::Delivered);
         for cut in CUT_BODIES {
             assert_eq!(disposition(response(400, cut, false)), AGAIN, "{cut}");
         }
-        assert_eq!(
-            disposition(response(400, "", true)),
-            Disposition::Refused,
-            "nothing is missing here"
-        );
+        let complete = response(400, "", true);
+        assert_eq!(disposition(complete), Disposition::Refused);
     }
 
     #[test]
@@ -405,19 +362,24 @@ mod tests {
         let outcome = |kind, body: &'static str| {
             channel(kind).interpret(response(200, body, true), Timestamp::ZERO)
         };
-        let page = outcome("waha", "<html>Log in</html>");
-        assert_eq!(
-            (page.disposition, &*page.reason),
+        let page = "<html>Log in</html>";
+        for (kind, body, disposition) in [
+            ("waha", page, AGAIN),
+            ("evolution", "", AGAIN),
+            ("waha", "", Disposition::Delivered),
             (
-                AGAIN,
-                "responded with 200 OK, but the body is not a JSON object"
-            )
-        );
-        assert_eq!(outcome("evolution", "").disposition, AGAIN);
-        assert_eq!(outcome("waha", "").disposition, Disposition::Delivered);
-        assert_eq!(
-            outcome("evolution", r#"{"key":{"id":"3EB0"}}"#).disposition,
-            Disposition::Delivered
-        );
+                "evolution",
+                r#"{"key":{"id":"3EB0"}}"#,
+                Disposition::Delivered,
+            ),
+        ] {
+            assert_eq!(
+                outcome(kind, body).disposition,
+                disposition,
+                "{kind}: {body}"
+            );
+        }
+        let reason = "responded with 200 OK, but the body is not a JSON object";
+        assert_eq!(outcome("waha", page).reason, reason);
     }
 }

@@ -10,16 +10,16 @@ use hyper::{Method, Request, StatusCode, Uri};
 use jiff::fmt::rfc2822;
 use serde::de::IgnoredAny;
 
-use super::exchange::{Connection, FailedExchange, SendOutcome};
+use super::exchange::{Connection, FailedExchange, Message, SendOutcome};
+use super::test_send::{TestReport, TestRequest, redacted_headers, request_line};
+use super::{Channel, SendFuture};
 use crate::domain::delivery::{AttemptEnd, Disposition, RESPONSE_EXCERPT_BYTES, ResponseRecord};
 use crate::domain::time::{Millis, Timestamp};
-use crate::net::{DecidedBy, NetError, ResponsePrefix, redact_token};
+use crate::net::{DecidedBy, NetError, PRODUCT_TOKEN, ResponsePrefix, redact_token};
 
 /// Maximum number of bytes that are read of a response whose body decides. The limit is sufficient
 /// for any error with details, and for a gateway's complete record of a message.
 const RESPONSE_BYTES_MAX: usize = 256 << 10;
-
-const PRODUCT_TOKEN: &str = concat!("flowgate/", env!("CARGO_PKG_VERSION"));
 
 /// Request to a destination.
 pub(super) struct HttpRequest<'a> {
@@ -45,7 +45,40 @@ pub(super) struct HttpResponse {
     is_cut: bool,
 }
 
-impl HttpRequest<'_> {
+impl<'a> HttpRequest<'a> {
+    /// Returns the request that posts `body`. The body of the response decides.
+    pub(super) const fn post(
+        url: &'a Uri,
+        headers: HeaderMap,
+        body: &'a str,
+        allow_private: bool,
+    ) -> Self {
+        Self {
+            method: Method::POST,
+            url,
+            headers,
+            body,
+            allow_private,
+            decided_by: DecidedBy::Body,
+        }
+    }
+
+    /// Sends the request for `message` of `channel`. `interpret` interprets the response.
+    pub(super) fn send_message(
+        self,
+        channel: &'a impl Channel,
+        connection: Connection<'a>,
+        message: Message<'a>,
+        interpret: impl FnOnce(HttpResponse) -> SendOutcome + Send + 'a,
+    ) -> SendFuture<'a> {
+        Box::pin(async move {
+            match self.send(connection, message.now).await {
+                Ok(response) => interpret(response),
+                Err(failed) => channel.interpret_failure(failed, message.attempt_number),
+            }
+        })
+    }
+
     /// Sends the request.
     ///
     /// # Errors
@@ -157,6 +190,26 @@ impl HttpResponse {
     }
 }
 
+/// Sends `body`, a text to one person, as the test `request`, a JSON request with these headers.
+/// `detail` is the note about an accepted message.
+pub(super) async fn send_test_text(
+    channel: &impl Channel,
+    connection: Connection<'_>,
+    request: &TestRequest,
+    headers: &HeaderMap,
+    body: &str,
+    detail: &str,
+) -> TestReport {
+    let id = request.webhook_id();
+    let sent = channel.send(connection, request.message(&id, body)).await;
+    let headers = redacted_headers(headers);
+    let body = serde_json::from_str(body).unwrap_or_default();
+    TestReport {
+        request_line: Some(request_line(&Method::POST, channel.url())),
+        ..TestReport::of_message(sent, headers, body, Some(detail))
+    }
+}
+
 /// Returns the headers of a request with a JSON body, without credentials.
 pub(super) fn json_headers() -> HeaderMap {
     HeaderMap::from_iter([
@@ -253,18 +306,18 @@ pub(super) mod tests {
             // 2026-11-25T07:28:00Z
             parse_retry_after(&headers, Timestamp::from_millis(1_795_591_680_000)).map(Millis::get)
         };
-        assert_eq!(parsed("120"), Some(120_000));
-        assert_eq!(parsed(" 0 "), Some(0));
-        assert_eq!(
-            (parsed("0.5"), parsed("1.000"), parsed("64.57")),
-            (Some(1000), Some(1000), Some(65_000))
-        );
-        assert_eq!(parsed("Wed, 25 Nov 2026 07:30:00 GMT"), Some(120_000));
-        assert_eq!(
-            parsed("Wed, 25 Nov 2026 07:00:00 GMT"),
-            Some(0),
-            "then is now"
-        );
+        for (text, delay_ms) in [
+            ("120", 120_000),
+            (" 0 ", 0),
+            ("0.5", 1000),
+            ("1.000", 1000),
+            ("64.57", 65_000),
+            ("Wed, 25 Nov 2026 07:30:00 GMT", 120_000),
+            // A time in the past counts as now.
+            ("Wed, 25 Nov 2026 07:00:00 GMT", 0),
+        ] {
+            assert_eq!(parsed(text), Some(delay_ms), "{text}");
+        }
         for nonsense in ["", "soon", "-5", "1.", ".5", "1.5s", "1.-5", "2026-11-25"] {
             assert_eq!(parsed(nonsense), None, "{nonsense}");
         }

@@ -9,8 +9,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use hyper::Uri;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue};
-use hyper::{Method, Uri};
 
 use super::exchange::{Connection, FailedExchange, Message, SendOutcome};
 use super::http_exchange::{HttpRequest, HttpResponse, json_headers, secret_part};
@@ -145,13 +145,10 @@ impl Channel for WebhookChannel {
         Box::pin(async move {
             let sent = match self.request_headers(message) {
                 Ok(headers) => {
+                    let url = &self.endpoint.url;
                     let request = HttpRequest {
-                        method: Method::POST,
-                        url: &self.endpoint.url,
-                        headers,
-                        body: message.body,
-                        allow_private: self.allow_private,
                         decided_by: DecidedBy::Status,
+                        ..HttpRequest::post(url, headers, message.body, self.allow_private)
                     };
                     request.send(connection, message.now).await
                 }

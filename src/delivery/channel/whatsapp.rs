@@ -15,7 +15,7 @@ use hyper::{Method, Uri};
 use serde_json::Value;
 
 use super::exchange::{Connection, FailedExchange, Message, SendOutcome};
-use super::http_exchange::{HttpRequest, HttpResponse, json_headers, secret_part};
+use super::http_exchange::{HttpRequest, HttpResponse, json_headers, secret_part, send_test_text};
 use super::test_send::{TestReport, TestRequest, redacted_headers, request_line};
 use super::{
     Channel, LimiterKey, Payload, PayloadInput, SendFuture, SharedRate, TestFuture, downcast,
@@ -30,7 +30,6 @@ use crate::domain::delivery::receipt::{CallbackData, PendingAttempt};
 use crate::domain::event::test_message;
 use crate::domain::rate_limiter::RateLimit;
 use crate::domain::time::Timestamp;
-use crate::net::DecidedBy;
 use crate::store::{MessageOutcome, PendingDelivery};
 
 /// Note about a test message that Meta accepted.
@@ -121,11 +120,7 @@ impl WhatsappChannel {
         let request_headers = redacted_headers(&headers);
         let request = HttpRequest {
             method: Method::GET,
-            url,
-            headers,
-            body: "",
-            allow_private: self.settings.allow_private,
-            decided_by: DecidedBy::Body,
+            ..HttpRequest::post(url, headers, "", self.settings.allow_private)
         };
         let (sent, has_error) = match request.send(connection, test.now).await {
             Ok(response) => {
@@ -204,20 +199,15 @@ impl Channel for WhatsappChannel {
     }
 
     fn send<'a>(&'a self, connection: Connection<'a>, message: Message<'a>) -> SendFuture<'a> {
-        Box::pin(async move {
-            let request = HttpRequest {
-                method: Method::POST,
-                url: &self.settings.url,
-                headers: self.request_headers(),
-                body: message.body,
-                allow_private: self.settings.allow_private,
-                decided_by: DecidedBy::Body,
-            };
-            match request.send(connection, message.now).await {
-                Ok(response) => self.interpret(response, message.attempt_number),
-                Err(failed) => self.interpret_failure(failed, message.attempt_number),
-            }
-        })
+        let WhatsappSettings {
+            url, allow_private, ..
+        } = &self.settings;
+        HttpRequest::post(url, self.request_headers(), message.body, *allow_private).send_message(
+            self,
+            connection,
+            message,
+            move |response| self.interpret(response, message.attempt_number),
+        )
     }
 
     fn interpret_failure(&self, failed: FailedExchange, attempt_number: u32) -> SendOutcome {
@@ -234,13 +224,8 @@ impl Channel for WhatsappChannel {
                 return Ok(self.query_number(connection, request).await);
             };
             let body = message::test_message_body(&test_message(&request.destination), to);
-            let (id, text) = (request.webhook_id(), body.to_string());
-            let sent = self.send(connection, request.message(&id, &text)).await;
-            let headers = redacted_headers(&self.request_headers());
-            Ok(TestReport {
-                request_line: Some(request_line(&Method::POST, &self.settings.url)),
-                ..TestReport::of_message(sent, headers, body, Some(TEST_DETAIL))
-            })
+            let (headers, body) = (self.request_headers(), body.to_string());
+            Ok(send_test_text(self, connection, request, &headers, &body, TEST_DETAIL).await)
         })
     }
 
@@ -324,37 +309,33 @@ mod tests {
     #[test]
     fn response_contains_wamid_or_error() {
         let parse = |text: &str| CloudApiResponse::parse(text.as_bytes());
-        let accepted = parse(
-            r#"{"messaging_product":"whatsapp","contacts":[{"input":"1"}],"messages":[{"id":"wamid.1"}]}"#,
-        );
-        assert_eq!(
-            accepted,
-            CloudApiResponse {
-                wamid: Some("wamid.1".into()),
-                error: None
-            }
-        );
+        let accepted = CloudApiResponse {
+            wamid: Some("wamid.1".into()),
+            error: None,
+        };
         let error = |code, is_transient| CloudApiResponse {
             wamid: None,
             error: Some(CloudError { code, is_transient }),
         };
-        assert_eq!(
-            parse(r#"{"error":{"message":"no","code":190}}"#),
-            error(190, false)
-        );
-        assert_eq!(
-            parse(r#"{"error":{"code":2,"is_transient":true}}"#),
-            error(2, true)
-        );
-        for odd in [
-            "",
-            "<html>",
-            "[]",
-            r#"{"error":"no"}"#,
-            r#"{"error":{}}"#,
-            r#"{"messages":[]}"#,
+        let message = r#"{"messaging_product":"whatsapp","contacts":[{"input":"1"}],"messages":[{"id":"wamid.1"}]}"#;
+        for (body, expected) in [
+            (message, accepted),
+            (
+                r#"{"error":{"message":"no","code":190}}"#,
+                error(190, false),
+            ),
+            (
+                r#"{"error":{"code":2,"is_transient":true}}"#,
+                error(2, true),
+            ),
+            ("", CloudApiResponse::default()),
+            ("<html>", CloudApiResponse::default()),
+            ("[]", CloudApiResponse::default()),
+            (r#"{"error":"no"}"#, CloudApiResponse::default()),
+            (r#"{"error":{}}"#, CloudApiResponse::default()),
+            (r#"{"messages":[]}"#, CloudApiResponse::default()),
         ] {
-            assert_eq!(parse(odd), CloudApiResponse::default(), "{odd}");
+            assert_eq!(parse(body), expected, "{body}");
         }
     }
 

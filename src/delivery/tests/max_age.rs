@@ -12,23 +12,18 @@ use crate::store::tests::corruptions::RemoveJobRow;
 
 #[tokio::test]
 async fn expired_delivery_consumes_no_rate() {
-    let mut worker_harness = WorkerHarness::new(
+    let mut harness = WorkerHarness::new(
         closed_address(),
         "max_age = \"1m\"\nrate = \"1/h\"\nretry = { initial_delay = \"1s\" }",
     );
     for token in ["one", "two", "three"] {
-        worker_harness.harness.accept(token);
+        harness.accept(token);
     }
-    worker_harness.harness.clock.advance(Millis::from_secs(60));
-    worker_harness.harness.accept("four");
-    assert_eq!(
-        worker_harness.step_after(Duration::ZERO).0,
-        1,
-        "the one that is not late goes at once"
-    );
-    worker_harness.worker.commit_deferred().await;
-    let expired = worker_harness
-        .harness
+    harness.clock.advance(Millis::from_secs(60));
+    harness.accept("four");
+    harness.assert_step(Duration::ZERO, 1, "the one that is not late goes at once");
+    harness.worker.commit_deferred().await;
+    let expired = harness
         .jobs()
         .into_iter()
         .filter(|job| job.state == JobState::Expired);
@@ -39,37 +34,31 @@ async fn expired_delivery_consumes_no_rate() {
         why,
         vec![(1, "not sent within the maximum age of 1m".to_owned()); 3]
     );
-    assert_eq!(worker_harness.harness.waiting(), 1);
+    assert_eq!(harness.waiting(), 1);
 }
 
 #[tokio::test]
 async fn delivery_expiring_while_rate_limited_consumes_no_rate() {
-    let mut worker_harness = WorkerHarness::new(
+    let mut harness = WorkerHarness::new(
         closed_address(),
         "max_age = \"1m\"\nrate = \"1/m\"\nretry = { initial_delay = \"1h\", max_delay = \"1h\" }",
     );
     for token in ["one", "two", "three"] {
-        worker_harness.harness.accept(token);
+        harness.accept(token);
     }
-    assert_eq!(worker_harness.step_after(Duration::ZERO).0, 1);
-    worker_harness.finish_one().await;
-    worker_harness.harness.clock.advance(Millis::from_secs(60));
-    worker_harness.harness.accept("four");
-    assert_eq!(
-        worker_harness.step_after(Duration::ZERO).0,
+    harness.run_attempt(Duration::ZERO).await;
+    harness.clock.advance(Millis::from_secs(60));
+    harness.accept("four");
+    harness.assert_step(
+        Duration::ZERO,
         1,
-        "a minute later it is not spent on those that are late"
+        "a minute later it is not spent on those that are late",
     );
-    worker_harness.worker.commit_deferred().await;
-    worker_harness.finish_one().await;
-    let expired = worker_harness
-        .harness
-        .jobs()
-        .iter()
-        .filter(|job| job.state == JobState::Expired)
-        .count();
+    harness.worker.commit_deferred().await;
+    harness.finish_one().await;
+    let expired = harness.expired();
     assert_eq!(
-        (expired, worker_harness.harness.waiting()),
+        (expired, harness.waiting()),
         (2, 2),
         "two that failed wait for their retry"
     );
@@ -77,72 +66,47 @@ async fn delivery_expiring_while_rate_limited_consumes_no_rate() {
 
 #[tokio::test]
 async fn clock_set_forward_expires_nothing() {
-    let mut worker_harness = WorkerHarness::new(closed_address(), "max_age = \"1h\"");
-    worker_harness.harness.accept("one");
-    let later = worker_harness
-        .harness
+    let mut harness = WorkerHarness::new(closed_address(), "max_age = \"1h\"");
+    harness.accept("one");
+    let later = harness
         .clock
         .now()
         .plus(Millis::from_secs(3 * 24 * 60 * 60));
-    worker_harness.harness.clock.jump_to(later);
-    assert_eq!(
-        worker_harness.step_after(59 * MINUTE).0,
+    harness.clock.jump_to(later);
+    harness.assert_step(
+        59 * MINUTE,
         1,
-        "less than an hour has gone by, whatever the clock says"
+        "less than an hour has gone by, whatever the clock says",
     );
 }
 
 #[tokio::test]
 async fn failed_expiry_blocks_no_other_delivery() {
-    let mut worker_harness = WorkerHarness::new(closed_address(), "max_age = \"1m\"");
+    let mut harness = WorkerHarness::new(closed_address(), "max_age = \"1m\"");
     for token in ["one", "two", "three"] {
-        worker_harness.harness.accept(token);
+        harness.accept(token);
     }
-    worker_harness.harness.clock.advance(Millis::from_secs(60));
-    assert_eq!(
-        worker_harness.step_after(Duration::ZERO).0,
-        0,
-        "all are late"
-    );
-    let ids = worker_harness.harness.job_ids();
-    worker_harness
-        .harness
-        .store
-        .execute_blocking(RemoveJobRow(ids[1]))
-        .unwrap();
-    worker_harness.worker.commit_deferred().await;
-    assert_eq!(
-        worker_harness
-            .harness
-            .jobs()
-            .iter()
-            .filter(|job| job.state == JobState::Expired)
-            .count(),
-        2
-    );
+    harness.clock.advance(Millis::from_secs(60));
+    harness.assert_step(Duration::ZERO, 0, "all are late");
+    let ids = harness.job_ids();
+    harness.execute(RemoveJobRow(ids[1]));
+    harness.worker.commit_deferred().await;
+    assert_eq!(harness.expired(), 2);
 }
 
 #[tokio::test]
 async fn retried_dead_letter_ignores_max_age() {
-    let mut worker_harness = WorkerHarness::new(
+    let mut harness = WorkerHarness::new(
         closed_address(),
         "max_age = \"1m\"\nretry = { max_attempts = 1 }",
     );
-    worker_harness.harness.accept("one");
-    assert_eq!(worker_harness.step_after(Duration::ZERO).0, 1);
-    worker_harness.finish_one().await;
-    let dead = worker_harness.harness.job_ids()[1];
-    worker_harness
-        .harness
-        .clock
-        .advance(Millis::from_secs(3600));
-    worker_harness
-        .harness
-        .store
-        .execute_blocking(RetryDeadLetter {
-            job_id: dead,
-            payload: None,
-        })
-        .unwrap();
-    assert_eq!(worker_harness.step_after(Duration::ZERO).0, 1);
+    harness.accept("one");
+    harness.run_attempt(Duration::ZERO).await;
+    let dead = harness.job_ids()[1];
+    harness.clock.advance(Millis::from_secs(3600));
+    harness.execute(RetryDeadLetter {
+        job_id: dead,
+        payload: None,
+    });
+    assert_eq!(harness.step_after(Duration::ZERO).0, 1);
 }

@@ -15,12 +15,12 @@ use crate::delivery::shared_rate_limit::SharedLimiters;
 use crate::delivery::suspect_deliveries::SuspectDeliveries;
 use crate::delivery::{DeliveryTarget, DeliveryTargets};
 use crate::domain::ids::{DestinationName, FlowName, JobId};
-use crate::domain::job::Job;
+use crate::domain::job::{Job, JobState};
 use crate::domain::submission::inbound::{Inbound, InboundSubmission};
 use crate::domain::time::Timestamp;
 use crate::net::HttpClients;
 use crate::store::tests::support::rows;
-use crate::store::{AcceptInbound, Store, StoreOptions};
+use crate::store::{AcceptInbound, Store, StoreOptions, Transaction};
 
 /// Start time of the manual clock: 2026-11-24T08:00:00Z.
 const START: Timestamp = Timestamp::from_millis(1_795_507_200_000);
@@ -101,44 +101,46 @@ impl DeliveryHarness {
         }
     }
 
+    /// Executes a transaction, which must succeed.
+    pub fn execute(&self, transaction: impl Transaction) {
+        self.store.execute_blocking(transaction).unwrap();
+    }
+
     /// Accepts a form, which adds one delivery.
     pub fn accept(&self, token: &str) {
         let form = InboundSubmission::plain(&FlowName::new("form").unwrap(), token, "{}");
-        self.store
-            .execute_blocking(AcceptInbound {
-                inbound: vec![Inbound::Submission(Box::new(form))],
-            })
-            .unwrap();
+        let inbound = vec![Inbound::Submission(Box::new(form))];
+        self.execute(AcceptInbound { inbound });
     }
 
     /// Returns the IDs of all jobs, oldest first.
     pub fn job_ids(&self) -> Vec<JobId> {
-        rows::<Job>(&self.store.read().unwrap())
-            .into_iter()
-            .rev()
-            .map(|(id, _)| id)
-            .collect()
+        self.job_rows().into_iter().map(|(id, _)| id).collect()
     }
 
     /// Returns all jobs, oldest first.
     pub fn jobs(&self) -> Vec<Job> {
-        let snapshot = self.store.read().unwrap();
-        self.job_ids()
-            .into_iter()
-            .map(|id| snapshot.job(id).unwrap().unwrap())
-            .collect()
+        self.job_rows().into_iter().map(|(_, job)| job).collect()
+    }
+
+    fn job_rows(&self) -> Vec<(JobId, Job)> {
+        let mut rows = rows::<Job>(&self.store.read().unwrap());
+        rows.reverse();
+        rows
+    }
+
+    /// Returns the number of expired deliveries.
+    pub fn expired(&self) -> usize {
+        let jobs = self.jobs();
+        jobs.iter()
+            .filter(|job| job.state == JobState::Expired)
+            .count()
     }
 
     /// Returns the number of waiting deliveries.
     pub fn waiting(&self) -> u64 {
-        self.store
-            .read()
-            .unwrap()
-            .delivery_queues()
-            .unwrap()
-            .values()
-            .map(|waiting| waiting.count)
-            .sum()
+        let queues = self.store.read().unwrap().delivery_queues().unwrap();
+        queues.values().map(|waiting| waiting.count).sum()
     }
 }
 
@@ -173,8 +175,6 @@ pub fn resolve_targets(config: &str) -> DeliveryTargets {
 
 /// Returns an address without a listener.
 pub fn closed_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use jiff::ToSpan;
 use jiff::civil::{Date, Time};
 
 use super::calendar::Calendar;
@@ -46,10 +47,7 @@ pub fn nearest_free<E>(
     max_slots: usize,
     mut load_occupancy: impl FnMut(Interval) -> Result<Occupancy, E>,
 ) -> Result<Vec<Slot>, E> {
-    let (first, last) = (
-        calendar.first_bookable_date(now),
-        calendar.last_bookable_date(now),
-    );
+    let (first, last) = calendar.bookable_dates(now);
     let (date, time) = around.unwrap_or((first, Time::midnight()));
     let middle = date.max(first).min(last);
     let requested = if middle == date {
@@ -60,11 +58,8 @@ pub fn nearest_free<E>(
     let mut free: Vec<Slot> = Vec::new();
     for distance in 0..=SEARCH_RADIUS_DAYS {
         // A set, because distance 0 is one date.
-        let days = BTreeSet::from([-distance, distance]);
-        let dates = days
-            .into_iter()
-            .rev()
-            .filter_map(|days| middle.checked_add(jiff::Span::new().days(days)).ok());
+        let days = BTreeSet::from([-distance, distance]).into_iter().rev();
+        let dates = days.filter_map(|days| middle.checked_add(days.days()).ok());
         for date in dates.filter(|date| (first..=last).contains(date)) {
             let starts = day_availability(calendar, date, now, &mut load_occupancy)?;
             let starts = starts.into_iter().filter(|start| start.is_free);
@@ -104,7 +99,7 @@ pub fn day_availability<E>(
     now: Timestamp,
     load_occupancy: impl FnOnce(Interval) -> Result<Occupancy, E>,
 ) -> Result<Vec<SlotAvailability>, E> {
-    let offered = calendar.collect_available_starts(date, now);
+    let offered: Vec<Slot> = calendar.available_starts(date, now).collect();
     let (Some(first), Some(last)) = (offered.first(), offered.last()) else {
         return Ok(Vec::new());
     };
@@ -141,6 +136,11 @@ mod tests {
         .unwrap()
     }
 
+    fn slot_at(calendar: &Calendar, hour: i8) -> Slot {
+        let slot = calendar.slot_at(date(2026, 1, 5), time(hour, 0, 0, 0), NOW);
+        slot.unwrap()
+    }
+
     /// Returns the occupancy with one booking for each interval.
     fn occupancy_of(taken: &[Interval]) -> Occupancy {
         Occupancy::sum(taken.iter().map(|time| OccupiedInterval {
@@ -152,15 +152,11 @@ mod tests {
     #[test]
     fn reserve_is_refused_at_capacity() {
         let calendar = calendar(2);
-        let slot = calendar
-            .slot_at(date(2026, 1, 5), time(9, 0, 0, 0), NOW)
-            .unwrap();
+        let slot = slot_at(&calendar, 9);
         let other = calendar.occupied_interval(&slot);
         assert!(reserve(&calendar, slot.clone(), &occupancy_of(&[other])).is_ok());
-        assert_eq!(
-            reserve(&calendar, slot, &occupancy_of(&[other, other])),
-            Err(SlotRefused::Full)
-        );
+        let refused = reserve(&calendar, slot, &occupancy_of(&[other, other]));
+        assert_eq!(refused, Err(SlotRefused::Full));
     }
 
     fn nearest_free_slots(
@@ -178,22 +174,12 @@ mod tests {
     #[test]
     fn nearest_free_slots_surround_requested_slot() {
         let calendar = calendar(1);
-        let requested = calendar
-            .slot_at(date(2026, 1, 5), time(10, 0, 0, 0), NOW)
-            .unwrap();
+        let requested = slot_at(&calendar, 10);
         let occupied = calendar.occupied_interval(&requested);
         let around = Some((requested.date, requested.time));
         let free = nearest_free_slots(&calendar, around, 4, |_| vec![occupied]);
-        let titles: Vec<_> = free.iter().map(Slot::id).collect();
-        assert_eq!(
-            titles,
-            [
-                "2026-01-05T09:00",
-                "2026-01-05T09:30",
-                "2026-01-05T10:30",
-                "2026-01-05T11:00"
-            ]
-        );
+        let ids = ["09:00", "09:30", "10:30", "11:00"].map(|time| format!("2026-01-05T{time}"));
+        assert!(free.iter().map(Slot::id).eq(ids), "{free:?}");
     }
 
     #[test]
@@ -201,13 +187,11 @@ mod tests {
         let calendar = calendar(1);
         let nothing = |_| Vec::new();
         for requested in [date(1999, 1, 1), date(9999, 12, 31)] {
-            let free =
-                nearest_free_slots(&calendar, Some((requested, time(9, 0, 0, 0))), 3, nothing);
+            let around = Some((requested, time(9, 0, 0, 0)));
+            let free = nearest_free_slots(&calendar, around, 3, nothing);
             assert_eq!(free.len(), 3, "{requested}");
-            assert!(
-                free.iter()
-                    .all(|slot| calendar.slot_at(slot.date, slot.time, NOW).is_ok())
-            );
+            let is_bookable = |slot: &Slot| calendar.slot_at(slot.date, slot.time, NOW).is_ok();
+            assert!(free.iter().all(is_bookable));
         }
         let next = nearest_free_slots(&calendar, None, 1, nothing);
         assert_eq!(next[0].id(), "2026-01-01T09:00");
@@ -226,16 +210,12 @@ mod tests {
 
     #[test]
     fn search_starts_after_min_notice() {
-        let day = Millis::from_secs(24 * 3600);
-        let notice = CalendarSpec {
-            min_notice: Millis::new(59 * day.get()),
+        let spec = CalendarSpec {
+            min_notice: Millis::from_secs(59 * 24 * 3600),
+            max_advance: Millis::from_secs(60 * 24 * 3600),
             ..calendar_spec("UTC", &["09:00-12:00"])
         };
-        let calendar = Calendar::new(CalendarSpec {
-            max_advance: Millis::new(60 * day.get()),
-            ..notice
-        })
-        .unwrap();
+        let calendar = Calendar::new(spec).unwrap();
         let mut days = 0;
         let free = nearest_free_slots(&calendar, None, 1, |_| {
             days += 1;

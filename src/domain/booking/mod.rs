@@ -22,24 +22,15 @@ use calendar::Calendar;
 pub use occupancy::{Interval, Occupancy, OccupiedInterval};
 use slot::Slot;
 
-/// State of a booking.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BookingState {
-    /// The booking occupies its place.
-    Confirmed,
-    /// The booking is cancelled and its place is free.
-    Cancelled,
-}
-
-impl BookingState {
-    /// Returns the name of the state in lists.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Confirmed => "confirmed",
-            Self::Cancelled => "cancelled",
-        }
+named_enum! {
+    /// State of a booking.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum BookingState {
+        /// The booking occupies its place.
+        Confirmed = "confirmed",
+        /// The booking is cancelled and its place is free.
+        Cancelled = "cancelled",
     }
 }
 

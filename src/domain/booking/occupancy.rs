@@ -38,15 +38,12 @@ impl Occupancy {
     #[must_use]
     pub fn sum(taken: impl IntoIterator<Item = OccupiedInterval>) -> Self {
         let mut changes: BTreeMap<Timestamp, i64> = BTreeMap::new();
-        for OccupiedInterval {
-            interval: time,
-            bookings,
-        } in taken
-            .into_iter()
-            .filter(|taken| taken.interval.start < taken.interval.end)
-        {
-            *changes.entry(time.start).or_default() += i64::from(bookings);
-            *changes.entry(time.end).or_default() -= i64::from(bookings);
+        let is_empty = |interval: Interval| interval.end <= interval.start;
+        for OccupiedInterval { interval, bookings } in taken {
+            if !is_empty(interval) {
+                *changes.entry(interval.start).or_default() += i64::from(bookings);
+                *changes.entry(interval.end).or_default() -= i64::from(bookings);
+            }
         }
         let mut now: i64 = 0;
         let step = |(moment, change): (Timestamp, i64)| {
@@ -68,11 +65,8 @@ impl Occupancy {
             .saturating_sub(1);
         let end_index = self.steps.partition_point(|(from, _)| *from < window.end);
         let steps = self.steps.get(first..end_index).unwrap_or_default();
-        steps
-            .iter()
-            .map(|(_, bookings)| *bookings)
-            .max()
-            .unwrap_or(0)
+        let bookings = steps.iter().map(|(_, bookings)| *bookings);
+        bookings.max().unwrap_or(0)
     }
 }
 

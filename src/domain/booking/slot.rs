@@ -37,40 +37,27 @@ impl Slot {
     }
 }
 
-/// Reason why a start can't be booked. `Display` is a sentence for the customer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SlotRefused {
-    /// The start is now or in the past.
-    #[error("This time is in the past. Please choose another.")]
-    Past,
-    /// The start is earlier than the minimum notice allows.
-    #[error("This time is too soon to be booked. Please choose a later one.")]
-    TooSoon,
-    /// The start is later than the maximum advance allows.
-    #[error("This time is too far ahead. Please choose an earlier one.")]
-    TooFar,
-    /// The calendar is closed at this time.
-    #[error("We are closed at this time. Please choose another.")]
-    Closed,
-    /// The calendar is open, but no slot starts at this time.
-    #[error("No appointment begins at this time. Please choose another.")]
-    NotASlot,
-    /// All places of the slot are occupied.
-    #[error("This time has just been taken. Please choose another.")]
-    Full,
-}
-
-impl SlotRefused {
-    /// Returns the name of the reason in logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Past => "past",
-            Self::TooSoon => "too_soon",
-            Self::TooFar => "too_far",
-            Self::Closed => "closed",
-            Self::NotASlot => "not_a_slot",
-            Self::Full => "full",
-        }
+named_enum! {
+    /// Reason why a start can't be booked. `Display` is a sentence for the customer.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+    pub enum SlotRefused {
+        /// The start is now or in the past.
+        #[error("This time is in the past. Please choose another.")]
+        Past = "past",
+        /// The start is earlier than the minimum notice allows.
+        #[error("This time is too soon to be booked. Please choose a later one.")]
+        TooSoon = "too_soon",
+        /// The start is later than the maximum advance allows.
+        #[error("This time is too far ahead. Please choose an earlier one.")]
+        TooFar = "too_far",
+        /// The calendar is closed at this time.
+        #[error("We are closed at this time. Please choose another.")]
+        Closed = "closed",
+        /// The calendar is open, but no slot starts at this time.
+        #[error("No appointment begins at this time. Please choose another.")]
+        NotASlot = "not_a_slot",
+        /// All places of the slot are occupied.
+        #[error("This time has just been taken. Please choose another.")]
+        Full = "full",
     }
 }

@@ -42,28 +42,23 @@ impl BookingSettings {
                 .filter(|value| is_present(value) && *value != NO_CHOICE_ID)
         };
         let (date, time) = (field_value(&self.date_field), field_value(&self.time_field));
-        if let Some(slot) = time
-            .and_then(read_slot_id)
-            .or_else(|| date.and_then(read_slot_id))
-        {
+        if let Some(slot) = [time, date].into_iter().flatten().find_map(read_slot_id) {
             return Ok(Some(slot));
         }
-        let problem = |field: &String, error| FieldError {
-            field: field.clone(),
+        if date.is_none() && time.is_none() {
+            return Ok(None);
+        }
+        let problem = |field: &str, error| FieldError {
+            field: field.to_owned(),
             error,
         };
-        match (date, time) {
-            (None, None) => Ok(None),
-            (None, Some(_)) => Err(problem(&self.date_field, ValidationError::Missing)),
-            (Some(_), None) => Err(problem(&self.time_field, ValidationError::Missing)),
-            (Some(date), Some(time)) => {
-                let date = read_date(date)
-                    .ok_or_else(|| problem(&self.date_field, ValidationError::NotDate))?;
-                let time = read_time(time)
-                    .ok_or_else(|| problem(&self.time_field, ValidationError::NotTime))?;
-                Ok(Some((date, time)))
-            }
-        }
+        let date_problem = |error| problem(&self.date_field, error);
+        let time_problem = |error| problem(&self.time_field, error);
+        let date = date.ok_or_else(|| date_problem(ValidationError::Missing))?;
+        let time = time.ok_or_else(|| time_problem(ValidationError::Missing))?;
+        let date = read_date(date).ok_or_else(|| date_problem(ValidationError::NotDate))?;
+        let time = read_time(time).ok_or_else(|| time_problem(ValidationError::NotTime))?;
+        Ok(Some((date, time)))
     }
 }
 
@@ -85,29 +80,20 @@ mod tests {
             Ok(None) => "nothing".to_owned(),
             Err(error) => error.to_string(),
         };
+        let (day, id, slot) = ("2027-01-04", "2027-01-04T09:00", "2027-01-04T09:00:00");
+        let no_date = "date: is not a date like 2027-01-04";
+        let no_time = "time: is not a time like 09:00";
         for (form, expected) in [
-            (
-                json!({"date": "2027-01-04", "time": "09:00"}),
-                "2027-01-04T09:00:00",
-            ),
+            (json!({"date": day, "time": "09:00"}), slot),
             // The time field has a slot ID.
-            (
-                json!({"date": "2020-01-01", "time": "2027-01-04T09:00"}),
-                "2027-01-04T09:00:00",
-            ),
-            (json!({"date": "2027-01-04T09:00"}), "2027-01-04T09:00:00"),
+            (json!({"date": "2020-01-01", "time": id}), slot),
+            (json!({"date": id}), slot),
             (json!({"date": null, "time": ""}), "nothing"),
             (json!({"date": "none", "time": "none"}), "nothing"),
-            (json!({"date": "2027-01-04"}), "time: is missing"),
+            (json!({"date": day}), "time: is missing"),
             (json!({"time": "09:00"}), "date: is missing"),
-            (
-                json!({"date": "2027-02-30", "time": "09:00"}),
-                "date: is not a date like 2027-01-04",
-            ),
-            (
-                json!({"date": "2027-01-04", "time": 9}),
-                "time: is not a time like 09:00",
-            ),
+            (json!({"date": "2027-02-30", "time": "09:00"}), no_date),
+            (json!({"date": day, "time": 9}), no_time),
         ] {
             assert_eq!(requested(&form), expected, "{form}");
         }

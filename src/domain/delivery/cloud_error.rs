@@ -83,20 +83,7 @@ impl CloudError {
             | 132_005 | 132_007 | 132_008 | 132_012 | 132_015 | 132_016 | 132_068 => {
                 CloudErrorAction::GiveUp
             }
-            // The token and its permissions are wrong, or the account has a problem.
-            0
-            | 3
-            | 10
-            | 190
-            | 200..=299
-            | 131_005
-            | 131_031
-            | 368
-            | 130_497
-            | 131_042
-            | 131_045
-            | 131_037
-            | 131_064 => CloudErrorAction::Block,
+            code if is_account_problem(code) => CloudErrorAction::Block,
             _ => return None,
         })
     }
@@ -165,6 +152,15 @@ impl CloudError {
     }
 }
 
+/// Returns `true` if the token or its permissions are wrong, or if the account has a problem.
+const fn is_account_problem(code: i64) -> bool {
+    matches!(code, 0 | 3 | 10 | 190 | 200..=299 | 368 | 130_497)
+        || matches!(
+            code,
+            131_005 | 131_031 | 131_037 | 131_042 | 131_045 | 131_064
+        )
+}
+
 /// Returns the disposition after an attempt. `attempt_number` starts at 1. `accepted` is `true` if
 /// the response contains the ID of the created message.
 #[must_use]
@@ -175,16 +171,13 @@ pub fn disposition(
     attempt_number: u32,
 ) -> Disposition {
     let retry = Disposition::retry;
-    let AttemptEnd::Responded {
-        status,
-        retry_after: requested_delay,
-    } = attempt_end
-    else {
-        return if attempt_end == AttemptEnd::Unknown {
-            Disposition::Unconfirmed
-        } else {
-            retry(None, false, true)
-        };
+    let (status, requested_delay) = match attempt_end {
+        AttemptEnd::Responded {
+            status,
+            retry_after,
+        } => (status, retry_after),
+        AttemptEnd::NotSent => return retry(None, false, true),
+        AttemptEnd::Unknown => return Disposition::Unconfirmed,
     };
     let at_least = |length: Millis| Some(requested_delay.unwrap_or_default().max(length));
     let Some(error) = error else {
@@ -233,15 +226,13 @@ fn status_disposition(attempt_end: AttemptEnd) -> Disposition {
 #[must_use]
 pub fn retry_after_failed_status(error: CloudError, attempts: u32) -> Option<Millis> {
     let pause = match error.action() {
-        Some(CloudErrorAction::GiveUp) if !error.is_transient => return None,
+        Some(CloudErrorAction::GiveUp) | None if !error.is_transient => return None,
         // The delivery continues as soon as an admin has repaired the destination.
         Some(CloudErrorAction::Block) => return Some(Millis::ZERO),
         Some(CloudErrorAction::PauseDestination(length) | CloudErrorAction::RetryLater(length)) => {
             length.max(pair_backoff(attempts))
         }
-        Some(_) => pair_backoff(attempts),
-        None if error.is_transient => pair_backoff(attempts),
-        None => return None,
+        Some(_) | None => pair_backoff(attempts),
     };
     (attempts < UNCERTAIN_ATTEMPTS_MAX).then_some(pause)
 }
@@ -256,17 +247,13 @@ mod tests {
     use super::*;
 
     const fn error(code: i64) -> CloudError {
-        CloudError {
-            code,
-            is_transient: false,
-        }
+        let is_transient = false;
+        CloudError { code, is_transient }
     }
 
     const fn transient_error(code: i64) -> CloudError {
-        CloudError {
-            code,
-            is_transient: true,
-        }
+        let is_transient = true;
+        CloudError { code, is_transient }
     }
 
     const fn response(status: u16) -> AttemptEnd {
@@ -330,27 +317,22 @@ mod tests {
 
     #[test]
     fn known_code_overrides_http_status() {
-        let known_only = "no destination ends with that";
-        let temporary = "Meta says itself that it may pass";
-        let useless = "trying with the same token is for nothing";
-        for (status, error, expected, why) in [
-            (500, error(131_047), Disposition::Refused, ""),
-            (200, error(190), Disposition::Block, ""),
-            (400, error(999_999), Disposition::Refused, ""),
-            (429, error(999_999), retry(None, true, false), ""),
-            (503, error(999_999), retry(None, false, true), ""),
-            (410, error(999_999), Disposition::Refused, known_only),
-            (400, transient_error(999_999), retry(None, false, true), ""),
-            (
-                400,
-                transient_error(131_026),
-                retry(None, false, true),
-                temporary,
-            ),
-            (400, transient_error(190), Disposition::Block, useless),
+        let failure = retry(None, false, true);
+        for (status, error, expected) in [
+            (500, error(131_047), Disposition::Refused),
+            (200, error(190), Disposition::Block),
+            (400, error(999_999), Disposition::Refused),
+            (429, error(999_999), retry(None, true, false)),
+            (503, error(999_999), failure),
+            // The Cloud API disables no destination with this status.
+            (410, error(999_999), Disposition::Refused),
+            (400, transient_error(999_999), failure),
+            (400, transient_error(131_026), failure),
+            // A retry with the same token is useless.
+            (400, transient_error(190), Disposition::Block),
         ] {
             let actual = disposition(response(status), Some(error), false, 1);
-            assert_eq!(actual, expected, "{status} {error:?} {why}");
+            assert_eq!(actual, expected, "{status} {error:?}");
         }
     }
 

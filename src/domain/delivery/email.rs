@@ -80,14 +80,11 @@ pub fn render_email(messages: &BTreeMap<EventKind, EmailTemplate>, body: &str) -
             .map(|pattern| clean(&pattern.render(data)))
             .filter(|text| !text.trim().is_empty())
     };
-    let subject = rendered(
-        template.and_then(|template| template.subject.as_ref()),
-        single_line,
-    );
-    let text = rendered(
-        template.and_then(|rule| rule.text.as_ref()),
-        normalize_lines,
-    );
+    let (subject, text) = template
+        .map(|template| (template.subject.as_ref(), template.text.as_ref()))
+        .unwrap_or_default();
+    let subject = rendered(subject, single_line);
+    let text = rendered(text, normalize_lines);
     EmailText {
         subject: subject.unwrap_or_else(|| default_subject(kind, name, data)),
         text: truncate_text(&text.unwrap_or_else(|| default_text(name, &body, data))),
@@ -132,12 +129,10 @@ fn default_subject(kind: Option<EventKind>, name: &str, data: &Value) -> String 
 fn default_text(name: &str, body: &Value, data: &Value) -> String {
     let mut text = String::new();
     write_entries(&mut text, "", data);
-    let at = body
-        .get("timestamp")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let at = body.get("timestamp").and_then(Value::as_str);
+    let (name, at) = (single_line(name), single_line(at.unwrap_or_default()));
     // Mail readers show what follows "-- " as a signature (RFC 3676, 4.3).
-    let _ = write!(text, "\n-- \n{} {}\n", single_line(name), single_line(at));
+    let _ = write!(text, "\n-- \n{name} {at}\n");
     text
 }
 
@@ -145,45 +140,33 @@ fn default_text(name: &str, body: &Value, data: &Value) -> String {
 /// a nested list stands above its entries. Null and empty values are omitted.
 fn write_entries(text: &mut String, indent: &str, value: &Value) {
     let entries: Vec<(String, &Value)> = match value {
-        Value::Object(entries) => entries
-            .iter()
-            .map(|(name, value)| (single_line(name), value))
-            .collect(),
-        Value::Array(items) => (1..)
-            .zip(items)
-            .map(|(number, item)| (format!("{number}"), item))
-            .collect(),
+        Value::Object(entries) => {
+            let entries = entries.iter();
+            entries
+                .map(|(name, value)| (single_line(name), value))
+                .collect()
+        }
+        Value::Array(items) => {
+            let numbers = (1..).map(|number: u32| number.to_string());
+            numbers.zip(items).collect()
+        }
         _ => Vec::new(),
     };
     for (name, value) in entries {
         let deeper = format!("{indent}  ");
-        let is_flat = |items: &[Value]| {
-            items
-                .iter()
-                .all(|item| !item.is_object() && !item.is_array())
+        let is_nested = |value: &Value| value.is_object() || value.is_array();
+        let has_own_lines = match value {
+            Value::Null => continue,
+            Value::Object(fields) if fields.is_empty() => continue,
+            Value::Array(items) if items.is_empty() => continue,
+            Value::Array(items) => items.iter().any(is_nested),
+            value => value.is_object(),
         };
-        match value {
-            Value::Null => {}
-            Value::Object(inner) if inner.is_empty() => {}
-            Value::Array(items) if items.is_empty() => {}
-            Value::Object(_) => {
-                let _ = writeln!(text, "{indent}{name}");
-                write_entries(text, &deeper, value);
-            }
-            Value::Array(items) if !is_flat(items) => {
-                let _ = writeln!(text, "{indent}{name}");
-                write_entries(text, &deeper, value);
-            }
-            Value::Array(items) => {
-                let all: Vec<String> = items
-                    .iter()
-                    .map(|item| format_value(item, &deeper))
-                    .collect();
-                let _ = writeln!(text, "{indent}{name}: {}", all.join(", "));
-            }
-            value => {
-                let _ = writeln!(text, "{indent}{name}: {}", format_value(value, &deeper));
-            }
+        if has_own_lines {
+            let _ = writeln!(text, "{indent}{name}");
+            write_entries(text, &deeper, value);
+        } else {
+            let _ = writeln!(text, "{indent}{name}: {}", format_value(value, &deeper));
         }
     }
 }
@@ -195,6 +178,10 @@ fn format_value(value: &Value, indent: &str) -> String {
         Value::String(text) => normalize_lines(text)
             .trim_end()
             .replace('\n', &format!("\n{indent}| ")),
+        Value::Array(items) => {
+            let items = items.iter().map(|item| format_value(item, indent));
+            items.collect::<Vec<_>>().join(", ")
+        }
         other => other.to_string(),
     }
 }
@@ -211,13 +198,9 @@ fn single_line(text: &str) -> String {
 
 /// Returns `text` with lines that end with `\n`. All control characters except tabs are removed.
 fn normalize_lines(text: &str) -> String {
-    let normalized = text
-        .replace("\r\n", "\n")
-        .replace(['\r', '\u{85}', '\u{2028}', '\u{2029}'], "\n");
-    normalized
-        .chars()
-        .filter(|c| !c.is_control() || matches!(c, '\n' | '\t'))
-        .collect()
+    text.replace("\r\n", "\n")
+        .replace(['\r', '\u{85}', '\u{2028}', '\u{2029}'], "\n")
+        .replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), "")
 }
 
 fn truncate_text(text: &str) -> String {
@@ -263,37 +246,14 @@ mod tests {
             "New lead {lead.id}: {submission.answers.name}",
             "It is {submission.answers.name}.",
         ));
-        assert_eq!(
-            render(rule, "lead.assigned", &lead_data("Bob")).subject,
-            "New lead 3: Bob"
-        );
-        for evil in [
-            "Bob\r\nBcc: thief@evil.example",
-            "Bob\nBcc: x",
-            "Bob\rBcc: x",
-            "Bob\u{85}Bcc: x",
-            "Bob\u{2028}Bcc: x",
-        ] {
-            let email = render(rule, "lead.assigned", &lead_data(evil));
-            assert!(
-                email.subject.starts_with("New lead 3: Bob Bcc: "),
-                "{:?}",
-                email.subject
-            );
-            assert!(
-                !email.subject.contains(char::is_control) && !email.text.contains('\r'),
-                "{email:?}"
-            );
-            assert!(
-                email.text.starts_with("It is Bob\nBcc: "),
-                "{:?}",
-                email.text
-            );
+        let render = |name: &str| render(rule, "lead.assigned", &lead_data(name));
+        assert_eq!(render("Bob").subject, "New lead 3: Bob");
+        for line_break in ["\r\n", "\n", "\r", "\u{85}", "\u{2028}"] {
+            let email = render(&format!("Bob{line_break}Bcc: thief@evil.example"));
+            assert_eq!(email.subject, "New lead 3: Bob Bcc: thief@evil.example");
+            assert_eq!(email.text, "It is Bob\nBcc: thief@evil.example.");
         }
-        assert_eq!(
-            render(rule, "lead.assigned", &lead_data("a\0\u{7}\tb")).text,
-            "It is a\tb."
-        );
+        assert_eq!(render("a\0\u{7}\tb").text, "It is a\tb.");
     }
 
     #[test]
@@ -324,26 +284,17 @@ mod tests {
         for kind in EventKind::ALL {
             let pattern = PlaceholderText::parse(subject_template(kind)).unwrap();
             let data = &sample_event(kind, Timestamp::ZERO, Completeness::Full)["data"];
-            let has = |path: &[String]| {
-                path.iter()
-                    .try_fold(data, |value, name| value.get(name))
-                    .is_some()
-            };
+            let has = |path: &[String]| data.pointer(&format!("/{}", path.join("/"))).is_some();
             assert!(pattern.placeholders().all(has), "{kind}");
-            assert!(
-                !render(None, kind.as_str(), &json!({})).subject.is_empty(),
-                "{kind}"
-            );
+            let email = render(None, kind.as_str(), &json!({}));
+            assert!(!email.subject.is_empty(), "{kind}");
         }
     }
 
     #[test]
     fn empty_template_falls_back_to_default() {
-        let email = render(
-            Some(("{lead.gone}", "{lead.gone}")),
-            "lead.assigned",
-            &lead_data("Bob"),
-        );
+        let rule = Some(("{lead.gone}", "{lead.gone}"));
+        let email = render(rule, "lead.assigned", &lead_data("Bob"));
         assert_eq!(email.subject, "visit: lead 3 is assigned to Ann");
         assert!(email.text.contains("agent: Ann"));
     }
@@ -353,33 +304,20 @@ mod tests {
         let data = json!({"test": true, "list": ["a", 2], "nested": [{"x": 1}, {"x": "two"}]});
         let email = render(None, "test", &data);
         assert_eq!(email.subject, "flowgate: test");
-        assert!(
-            email
-                .text
-                .starts_with("test: true\nlist: a, 2\nnested\n  1\n    x: 1\n  2\n    x: two\n"),
-            "{}",
-            email.text
-        );
-        assert_eq!(
-            super::render_email(&BTreeMap::new(), "no JSON").subject,
-            "flowgate"
-        );
+        let expected = "test: true\nlist: a, 2\nnested\n  1\n    x: 1\n  2\n    x: two\n";
+        assert!(email.text.starts_with(expected), "{}", email.text);
+        let no_json = render_email(&BTreeMap::new(), "no JSON");
+        assert_eq!(no_json.subject, "flowgate");
     }
 
     #[test]
     fn long_email_is_truncated() {
         let long = "é".repeat(TEXT_CHARS_MAX);
-        let email = render(
-            Some(("{submission.answers.name}", "{submission.answers.name}!")),
-            "lead.assigned",
-            &lead_data(&long),
-        );
+        let rule = Some(("{submission.answers.name}", "{submission.answers.name}!"));
+        let email = render(rule, "lead.assigned", &lead_data(&long));
         assert_eq!(email.subject.chars().count(), SUBJECT_CHARS_MAX);
         assert!(email.subject.ends_with('…'));
-        assert!(
-            email
-                .text
-                .ends_with("the full text has 100001 characters.)\n")
-        );
+        let note = "the full text has 100001 characters.)\n";
+        assert!(email.text.ends_with(note));
     }
 }

@@ -10,27 +10,17 @@ use crate::domain::ids::JobId;
 use crate::domain::job::Attempt;
 use crate::domain::time::{Millis, Timestamp};
 
-/// Stage of a message, in ascending order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DeliveryStage {
-    /// Meta's servers have the message.
-    Sent,
-    /// The customer's phone has the message.
-    Delivered,
-    /// The customer has read the message.
-    Read,
-}
-
-impl DeliveryStage {
-    /// Returns the name that Meta and lists use.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Sent => "sent",
-            Self::Delivered => "delivered",
-            Self::Read => "read",
-        }
+named_enum! {
+    /// Stage of a message, in ascending order.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum DeliveryStage {
+        /// Meta's servers have the message.
+        Sent = "sent",
+        /// The customer's phone has the message.
+        Delivered = "delivered",
+        /// The customer has read the message.
+        Read = "read",
     }
 }
 
@@ -73,10 +63,9 @@ impl CallbackData {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (webhook_id, job_id) = text.rsplit_once('.')?;
-        let is_ours = webhook_id.starts_with("msg_");
-        is_ours.then_some(())?;
-        Some(Self {
-            job_id: JobId::new(job_id.parse().ok()?),
+        let job_id = job_id.parse().ok()?;
+        webhook_id.starts_with("msg_").then(|| Self {
+            job_id,
             webhook_id: webhook_id.into(),
         })
     }
@@ -143,36 +132,34 @@ impl PendingAttempt {
 impl Receipt {
     /// Applies a status to the receipt.
     pub fn apply_status(&mut self, update: &StatusUpdate) -> ReceiptChange {
-        let is_current_message = self
-            .wamid
-            .as_ref()
-            .is_none_or(|wamid| *wamid == update.wamid);
-        match update.status {
-            // The status concerns an earlier message of this delivery. Only the latest message
-            // counts.
-            StatusKind::Failed(_) if !is_current_message => return ReceiptChange::Unchanged,
-            // The status is a repetition, or contradicts the fact that the message reached the
-            // phone.
-            StatusKind::Failed(_)
-                if self.error.is_some() || self.stage >= Some(DeliveryStage::Delivered) =>
-            {
-                return ReceiptChange::Unchanged;
+        let current = self.wamid.as_ref();
+        let is_current_message = current.is_none_or(|wamid| *wamid == update.wamid);
+        let has_failed = self.error.is_some();
+        let is_new = match update.status {
+            // A failure of an earlier message of this delivery does not count, and neither does a
+            // repetition. A message that reached the phone can't fail.
+            StatusKind::Failed(_) => {
+                is_current_message && !has_failed && self.stage < Some(DeliveryStage::Delivered)
             }
-            StatusKind::Failed(error) => self.error = Some(error),
-            // The failure arrived before this status.
-            StatusKind::Reached(_) if is_current_message && self.error.is_some() => {
-                return ReceiptChange::Unchanged;
+            // The failure may have arrived before this status.
+            StatusKind::Reached(stage) => {
+                !(is_current_message && has_failed) && Some(stage) > self.stage
             }
-            StatusKind::Reached(stage) if Some(stage) <= self.stage => {
-                return ReceiptChange::Unchanged;
-            }
-            StatusKind::Reached(stage) => self.stage = Some(stage),
+        };
+        if !is_new {
+            return ReceiptChange::Unchanged;
         }
         self.wamid = Some(update.wamid.clone());
         self.updated_at = update.occurred_at;
         match update.status {
-            StatusKind::Failed(error) => ReceiptChange::Failed(error),
-            StatusKind::Reached(_) => ReceiptChange::Advanced,
+            StatusKind::Failed(error) => {
+                self.error = Some(error);
+                ReceiptChange::Failed(error)
+            }
+            StatusKind::Reached(stage) => {
+                self.stage = Some(stage);
+                ReceiptChange::Advanced
+            }
         }
     }
 
@@ -203,12 +190,12 @@ mod tests {
         }
     }
 
-    fn stage_update(wamid: &str, stage: DeliveryStage) -> StatusUpdate {
-        update(wamid, StatusKind::Reached(stage))
+    fn reach(receipt: &mut Receipt, wamid: &str, stage: DeliveryStage) -> ReceiptChange {
+        receipt.apply_status(&update(wamid, StatusKind::Reached(stage)))
     }
 
-    fn failure_update(wamid: &str) -> StatusUpdate {
-        update(wamid, StatusKind::Failed(ERROR))
+    fn fail(receipt: &mut Receipt, wamid: &str) -> ReceiptChange {
+        receipt.apply_status(&update(wamid, StatusKind::Failed(ERROR)))
     }
 
     #[test]
@@ -220,24 +207,20 @@ mod tests {
             (Delivered, Unchanged),
             (Read, Unchanged),
         ] {
-            assert_eq!(
-                receipt.apply_status(&stage_update("a", status)),
-                expected,
-                "{status:?}"
-            );
+            assert_eq!(reach(&mut receipt, "a", status), expected, "{status:?}");
         }
         assert_eq!(receipt.stage, Some(Read));
         // A message that was read can't fail.
-        assert_eq!(receipt.apply_status(&failure_update("a")), Unchanged);
+        assert_eq!(fail(&mut receipt, "a"), Unchanged);
     }
 
     #[test]
     fn failure_is_applied_once() {
         let mut receipt = Receipt::default();
-        assert_eq!(receipt.apply_status(&failure_update("a")), Failed(ERROR));
+        assert_eq!(fail(&mut receipt, "a"), Failed(ERROR));
         assert!(receipt.has_failed("a") && !receipt.has_failed("b"));
-        assert_eq!(receipt.apply_status(&failure_update("a")), Unchanged);
-        assert_eq!(receipt.apply_status(&stage_update("a", Sent)), Unchanged);
+        assert_eq!(fail(&mut receipt, "a"), Unchanged);
+        assert_eq!(reach(&mut receipt, "a", Sent), Unchanged);
     }
 
     #[test]
@@ -246,8 +229,8 @@ mod tests {
             wamid: Some("b".into()),
             ..Receipt::default()
         };
-        assert_eq!(receipt.apply_status(&failure_update("a")), Unchanged);
-        assert_eq!(receipt.apply_status(&stage_update("b", Sent)), Advanced);
+        assert_eq!(fail(&mut receipt, "a"), Unchanged);
+        assert_eq!(reach(&mut receipt, "b", Sent), Advanced);
     }
 
     #[test]

@@ -101,14 +101,11 @@ impl<'a> GatewayData<'a> {
     /// Creates the data of the session state `session`.
     #[must_use]
     pub fn new(name: &'a GatewayName, session: &'a GatewaySessionState) -> Self {
-        let GatewaySessionState {
-            kind, state, since, ..
-        } = session;
         Self {
             name,
-            kind: kind.as_str(),
-            state,
-            since: *since,
+            kind: session.kind.as_str(),
+            state: &session.state,
+            since: session.since,
             suggestion: session.suggestion(),
         }
     }

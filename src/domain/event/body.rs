@@ -25,34 +25,28 @@ struct Body<D> {
     data: D,
 }
 
-impl<D: Serialize> Body<D> {
-    fn new(r#type: &'static str, timestamp: Timestamp, data: D) -> Self {
-        let version = BODY_VERSION;
-        Self {
-            r#type,
-            timestamp,
-            version,
-            data,
-        }
-    }
-
-    fn to_json(&self) -> Box<str> {
-        // The serialization of names and texts can't fail.
-        serde_json::to_string(self).unwrap_or_default().into()
-    }
+fn render(r#type: &'static str, timestamp: Timestamp, data: impl Serialize) -> Box<str> {
+    let body = Body {
+        r#type,
+        timestamp,
+        version: BODY_VERSION,
+        data,
+    };
+    // The serialization of names and texts can't fail.
+    serde_json::to_string(&body).unwrap_or_default().into()
 }
 
 /// Renders the body of an event of `kind` that happened at `at`, as JSON text.
 #[must_use]
 pub fn render_body(kind: EventKind, at: Timestamp, data: &EventData<'_>) -> Box<str> {
-    Body::new(kind.as_str(), at, data).to_json()
+    render(kind.as_str(), at, data)
 }
 
 /// Renders the body of a test, as JSON text. The body states that nothing has happened.
 #[must_use]
 pub fn render_test_body(destination: &DestinationName, at: Timestamp) -> Box<str> {
     let data = json!({"test": true, "message": test_message(destination)});
-    Body::new("test", at, data).to_json()
+    render("test", at, data)
 }
 
 /// Returns the message of a test for people.
@@ -67,11 +61,13 @@ pub fn test_message(destination: &DestinationName) -> String {
 mod tests {
     use super::*;
 
+    const AT: Timestamp = Timestamp::from_millis(1_700_000_000_123);
+
     #[test]
     fn test_body_is_marked_as_test() {
         let crm = DestinationName::new("crm").unwrap();
         assert_eq!(
-            &*render_test_body(&crm, Timestamp::from_millis(1_700_000_000_123)),
+            &*render_test_body(&crm, AT),
             r#"{"type":"test","timestamp":"2023-11-14T22:13:20.123Z","version":1,"data":{"test":true,"message":"This is a test of destination crm. Nothing has happened, and no action is needed."}}"#
         );
         assert_eq!(EventKind::from_name("test"), None, "no event has its name");
@@ -80,11 +76,7 @@ mod tests {
     #[test]
     fn body_has_type_timestamp_version_and_data() {
         assert_eq!(
-            &*render_body(
-                EventKind::JobDead,
-                Timestamp::from_millis(1_700_000_000_123),
-                &EventData::default()
-            ),
+            &*render_body(EventKind::JobDead, AT, &EventData::default()),
             r#"{"type":"job.dead","timestamp":"2023-11-14T22:13:20.123Z","version":1,"data":{}}"#
         );
     }

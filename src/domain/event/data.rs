@@ -235,28 +235,22 @@ impl<'a> DraftData<'a> {
 mod tests {
     use super::*;
     use crate::domain::submission::SubmissionChannel;
+    use crate::domain::submission::inbound::InboundSubmission;
 
     #[test]
     fn answers_are_passed_through_unchanged() {
+        let flow = FlowName::new("form").unwrap();
         let submission = Submission {
-            flow: FlowName::new("form").unwrap(),
             flow_token: None,
             customer: Customer::from_text("4915112345678"),
             channel: SubmissionChannel::Webhook,
-            message_id: None,
-            screen: None,
-            data: r#"{"b":1.50,"a":null}"#.into(),
-            unknown_fields: "".into(),
             problems: vec!["`x` is missing".to_owned()],
-            sent_at: None,
+            ..InboundSubmission::plain(&flow, "t", r#"{"b":1.50,"a":null}"#).submission
         };
+        let submission = SubmissionData::new(SubmissionId::new(7), Timestamp::ZERO, &submission);
         let event_data = EventData {
-            flow: Some(&submission.flow),
-            submission: Some(SubmissionData::new(
-                SubmissionId::new(7),
-                Timestamp::ZERO,
-                &submission,
-            )),
+            flow: Some(&flow),
+            submission: Some(submission),
             ..EventData::default()
         };
         assert_eq!(
@@ -267,9 +261,7 @@ mod tests {
 
     #[test]
     fn invalid_answers_are_null() {
-        assert_eq!(
-            serde_json::to_string(&RawAnswers::parse("{\"a\":")).unwrap(),
-            "null"
-        );
+        let answers = RawAnswers::parse("{\"a\":");
+        assert_eq!(serde_json::to_string(&answers).unwrap(), "null");
     }
 }

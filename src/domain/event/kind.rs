@@ -4,40 +4,43 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Kind of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub enum EventKind {
-    /// A form was accepted.
-    SubmissionAccepted,
-    /// A stored submission also arrived through its other channel, which identified the customer.
-    SubmissionUpdated,
-    /// A lead was assigned to an agent, for the first time or again.
-    LeadAssigned,
-    /// A lead has no agent, because no agent of its team is available.
-    LeadWaiting,
-    /// A booking was made or moved to another time.
-    BookingConfirmed,
-    /// A booking was cancelled.
-    BookingCancelled,
-    /// A form was accepted, but the slot that it requests was not available.
-    BookingConflict,
-    /// A form was started but not completed.
-    DraftAbandoned,
-    /// The session of a gateway is not connected.
-    GatewayDown,
-    /// The session of a gateway needs a person, for example to scan a code.
-    GatewayNeedsPerson,
-    /// The endpoint of a flow is unhealthy by Meta's thresholds.
-    FlowUnhealthy,
-    /// A phone number that usually receives messages receives none.
-    NumberSilent,
-    /// A job became a dead letter.
-    JobDead,
-    /// A destination receives nothing until an admin resumes it.
-    DestinationStopped,
-    /// A backup failed or is late.
-    BackupFailed,
+named_enum! {
+    /// Kind of an event.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+    #[serde(into = "String", try_from = "String")]
+    pub enum EventKind {
+        /// A form was accepted.
+        SubmissionAccepted = "submission.accepted",
+        /// A stored submission also arrived through its other channel, which identified the
+        /// customer.
+        SubmissionUpdated = "submission.updated",
+        /// A lead was assigned to an agent, for the first time or again.
+        LeadAssigned = "lead.assigned",
+        /// A lead has no agent, because no agent of its team is available.
+        LeadWaiting = "lead.waiting",
+        /// A booking was made or moved to another time.
+        BookingConfirmed = "booking.confirmed",
+        /// A booking was cancelled.
+        BookingCancelled = "booking.cancelled",
+        /// A form was accepted, but the slot that it requests was not available.
+        BookingConflict = "booking.conflict",
+        /// A form was started but not completed.
+        DraftAbandoned = "draft.abandoned",
+        /// The session of a gateway is not connected.
+        GatewayDown = "gateway.down",
+        /// The session of a gateway needs a person, for example to scan a code.
+        GatewayNeedsPerson = "gateway.needs_person",
+        /// The endpoint of a flow is unhealthy by Meta's thresholds.
+        FlowUnhealthy = "flow.unhealthy",
+        /// A phone number that usually receives messages receives none.
+        NumberSilent = "number.silent",
+        /// A job became a dead letter.
+        JobDead = "job.dead",
+        /// A destination receives nothing until an admin resumes it.
+        DestinationStopped = "destination.stopped",
+        /// A backup failed or is late.
+        BackupFailed = "backup.failed",
+    }
 }
 
 /// Error for a text that is not the name of an event kind.
@@ -46,47 +49,6 @@ pub enum EventKind {
 pub struct UnknownEvent(String);
 
 impl EventKind {
-    /// All event kinds.
-    pub const ALL: [Self; 15] = [
-        Self::SubmissionAccepted,
-        Self::SubmissionUpdated,
-        Self::LeadAssigned,
-        Self::LeadWaiting,
-        Self::BookingConfirmed,
-        Self::BookingCancelled,
-        Self::BookingConflict,
-        Self::DraftAbandoned,
-        Self::GatewayDown,
-        Self::GatewayNeedsPerson,
-        Self::FlowUnhealthy,
-        Self::NumberSilent,
-        Self::JobDead,
-        Self::DestinationStopped,
-        Self::BackupFailed,
-    ];
-
-    /// Returns the name of the event kind, which is the `type` of the body.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::SubmissionAccepted => "submission.accepted",
-            Self::SubmissionUpdated => "submission.updated",
-            Self::LeadAssigned => "lead.assigned",
-            Self::LeadWaiting => "lead.waiting",
-            Self::BookingConfirmed => "booking.confirmed",
-            Self::BookingCancelled => "booking.cancelled",
-            Self::BookingConflict => "booking.conflict",
-            Self::DraftAbandoned => "draft.abandoned",
-            Self::GatewayDown => "gateway.down",
-            Self::GatewayNeedsPerson => "gateway.needs_person",
-            Self::FlowUnhealthy => "flow.unhealthy",
-            Self::NumberSilent => "number.silent",
-            Self::JobDead => "job.dead",
-            Self::DestinationStopped => "destination.stopped",
-            Self::BackupFailed => "backup.failed",
-        }
-    }
-
     /// Returns the event kind with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
@@ -138,11 +100,8 @@ mod tests {
     fn event_names_round_trip() {
         for kind in EventKind::ALL {
             let name = kind.as_str();
-            assert!(
-                name.bytes()
-                    .all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'.')),
-                "{name}"
-            );
+            let is_allowed = |b: u8| b.is_ascii_lowercase() || matches!(b, b'_' | b'.');
+            assert!(name.bytes().all(is_allowed), "{name}");
             assert_eq!(EventKind::from_name(name), Some(kind));
         }
         assert_eq!(EventKind::from_name("submission.Accepted"), None);

@@ -27,17 +27,13 @@ pub fn sample_event(
     at: Timestamp,
     completeness: Completeness,
 ) -> Map<String, Value> {
-    let part = |name: &&str| {
-        let value = sample_part(name, kind, at, completeness);
-        ((*name).to_owned(), value)
-    };
-    let parts = part_names(kind, completeness).iter();
-    let data: Map<String, Value> = parts.map(part).collect();
+    let part = |name: &&'static str| (*name, sample_part(name, kind, at, completeness));
+    let parts = part_names(kind, completeness).iter().map(part);
     let event = [
         ("type", json!(kind.as_str())),
         ("timestamp", json!(at)),
         ("version", json!(BODY_VERSION)),
-        ("data", Value::Object(data)),
+        ("data", parts.collect()),
     ];
     Map::from_iter(event.map(|(name, value)| (name.to_owned(), value)))
 }
@@ -155,12 +151,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-
-    const COMPLETENESS_LEVELS: [Completeness; 3] = [
-        Completeness::Minimal,
-        Completeness::Typical,
-        Completeness::Full,
-    ];
+    use Completeness::{Full, Minimal, Typical};
 
     fn folder() -> std::path::PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/events")
@@ -209,12 +200,11 @@ mod tests {
         let at = Timestamp::from_millis(1_800_000_000_000);
         for kind in EventKind::ALL {
             let schema = validator(kind);
-            for completeness in COMPLETENESS_LEVELS {
+            for completeness in [Minimal, Typical, Full] {
                 let event = Value::Object(sample_event(kind, at, completeness));
                 let errors = schema.iter_errors(&event);
-                let wrong: Vec<_> = errors
-                    .map(|e| format!("{}: {e}", e.instance_path()))
-                    .collect();
+                let errors = errors.map(|e| format!("{}: {e}", e.instance_path()));
+                let wrong: Vec<_> = errors.collect();
                 assert_eq!(wrong, [""; 0], "{kind}, {completeness:?}: {event}");
             }
         }
@@ -224,15 +214,10 @@ mod tests {
     fn full_sample_has_every_schema_property() {
         let parts = read_schema("parts.schema.json");
         for kind in EventKind::ALL {
-            let event = Value::Object(sample_event(kind, Timestamp::ZERO, Completeness::Full));
+            let event = Value::Object(sample_event(kind, Timestamp::ZERO, Full));
+            let schema = read_schema(&format!("{kind}.schema.json"));
             let mut missing = Vec::new();
-            collect_missing(
-                &read_schema(&format!("{kind}.schema.json")),
-                &event,
-                "",
-                &parts,
-                &mut missing,
-            );
+            collect_missing(&schema, &event, "", &parts, &mut missing);
             // A waiting lead has no agent.
             missing.retain(|path| kind != EventKind::LeadWaiting || path != ".data.lead.agent");
             missing.dedup();
@@ -244,8 +229,7 @@ mod tests {
     fn minimal_sample_has_only_required_parts() {
         for kind in EventKind::ALL {
             let schema = validator(kind);
-            let event = sample_event(kind, Timestamp::ZERO, Completeness::Minimal);
-            let event = Value::Object(event);
+            let event = Value::Object(sample_event(kind, Timestamp::ZERO, Minimal));
             for part in event["data"].as_object().unwrap().keys() {
                 let mut less = event.clone();
                 less["data"].as_object_mut().unwrap().remove(part);

@@ -52,14 +52,11 @@ impl Subscriptions {
             flow.and_then(|flow| self.flows.get(flow))
                 .map_or(&[][..], Vec::as_slice)
         };
-        let matching = subscriptions
-            .iter()
-            .filter(move |route| route.events.contains(&kind));
-        matching.map(|subscription| Subscriber {
-            destination: subscription.destination.clone(),
-            is_ordered: self
-                .ordered_destinations
-                .contains(&subscription.destination),
+        let subscriptions = subscriptions.iter();
+        let matching = subscriptions.filter(move |route| route.events.contains(&kind));
+        matching.map(|route| Subscriber {
+            destination: route.destination.clone(),
+            is_ordered: self.ordered_destinations.contains(&route.destination),
         })
     }
 
@@ -69,15 +66,11 @@ impl Subscriptions {
         let flows = self.flows.values().flatten().map(|route| (route, false));
         let all_subscriptions = flows.chain(self.alerts.iter().map(|route| (route, true)));
         let matching = all_subscriptions.filter(|(route, _)| route.destination == *destination);
-        matching
-            .flat_map(|(route, alerts)| {
-                route
-                    .events
-                    .iter()
-                    .filter(move |kind| kind.is_alert() == alerts)
-            })
-            .copied()
-            .collect()
+        let kinds = matching.flat_map(|(route, alerts)| {
+            let kinds = route.events.iter().copied();
+            kinds.filter(move |kind| kind.is_alert() == alerts)
+        });
+        kinds.collect()
     }
 }
 
@@ -95,19 +88,13 @@ mod tests {
     #[test]
     fn flow_events_and_alerts_reach_their_subscribers() {
         let flow = |name: &str| FlowName::new(name).unwrap();
+        let all_to_crm = subscription("crm", &EventKind::ALL);
+        let leads_to_sheet = subscription("sheet", &[EventKind::LeadAssigned]);
+        let forms_to_sheet = subscription("sheet", &[EventKind::SubmissionAccepted]);
         let subscriptions = Subscriptions {
             flows: BTreeMap::from([
-                (
-                    flow("a"),
-                    vec![
-                        subscription("crm", &EventKind::ALL),
-                        subscription("sheet", &[EventKind::LeadAssigned]),
-                    ],
-                ),
-                (
-                    flow("b"),
-                    vec![subscription("sheet", &[EventKind::SubmissionAccepted])],
-                ),
+                (flow("a"), vec![all_to_crm, leads_to_sheet]),
+                (flow("b"), vec![forms_to_sheet]),
             ]),
             alerts: vec![subscription("ops", &EventKind::ALL)],
             ordered_destinations: BTreeSet::from([DestinationName::new("crm").unwrap()]),
@@ -115,30 +102,21 @@ mod tests {
         let subscribers_of = |kind, name: Option<&str>| {
             let flow = name.map(flow);
             let subscribers = subscriptions.subscribers(kind, flow.as_ref());
-            subscribers
-                .map(|one| {
-                    format!(
-                        "{}{}",
-                        one.destination,
-                        if one.is_ordered { " in order" } else { "" }
-                    )
-                })
-                .collect::<Vec<_>>()
+            let subscribers = subscribers.map(|one| {
+                let order = if one.is_ordered { " in order" } else { "" };
+                format!("{}{order}", one.destination)
+            });
+            subscribers.collect::<Vec<_>>().join(", ")
         };
-        assert_eq!(
-            subscribers_of(EventKind::LeadAssigned, Some("a")),
-            ["crm in order", "sheet"]
-        );
-        assert_eq!(
-            subscribers_of(EventKind::SubmissionAccepted, Some("a")),
-            ["crm in order"]
-        );
-        assert_eq!(subscribers_of(EventKind::LeadAssigned, Some("b")), [""; 0]);
-        assert_eq!(
-            subscribers_of(EventKind::LeadAssigned, Some("gone")),
-            [""; 0]
-        );
-        assert_eq!(subscribers_of(EventKind::JobDead, Some("a")), ["ops"]);
-        assert_eq!(subscribers_of(EventKind::GatewayDown, None), ["ops"]);
+        for (kind, flow, expected) in [
+            (EventKind::LeadAssigned, Some("a"), "crm in order, sheet"),
+            (EventKind::SubmissionAccepted, Some("a"), "crm in order"),
+            (EventKind::LeadAssigned, Some("b"), ""),
+            (EventKind::LeadAssigned, Some("gone"), ""),
+            (EventKind::JobDead, Some("a"), "ops"),
+            (EventKind::GatewayDown, None, "ops"),
+        ] {
+            assert_eq!(subscribers_of(kind, flow), expected, "{kind} {flow:?}");
+        }
     }
 }

@@ -23,15 +23,9 @@ impl EventSummary {
     pub fn from_event(event: &Map<String, Value>) -> Self {
         let nothing = Value::Null;
         let data = DataReader(event.get("data").unwrap_or(&nothing));
-        let kind = event
-            .get("type")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        let is_test = data
-            .0
-            .get("test")
-            .and_then(Value::as_bool)
-            .unwrap_or_default();
+        let kind = event.get("type").and_then(Value::as_str);
+        let kind = kind.unwrap_or_default();
+        let is_test = data.0.get("test") == Some(&Value::Bool(true));
         let headline = match EventKind::from_name(kind) {
             Some(kind) if is_test => format!("Test: {}", headline_of(kind, &data)),
             Some(kind) => headline_of(kind, &data),
@@ -51,40 +45,30 @@ impl EventSummary {
     /// indented. Without this, an answer could look like another fact.
     #[must_use]
     pub fn to_plain_text(&self) -> String {
-        let fact = |(name, fact): &(String, String)| {
-            format!(
-                "\n{name}: {}",
-                split_lines(fact).collect::<Vec<_>>().join("\n  ")
-            )
-        };
-        std::iter::once(self.headline.clone())
-            .chain(self.facts.iter().map(fact))
-            .collect()
+        let mut text = self.headline.clone();
+        for (name, fact) in &self.facts {
+            let fact = split_lines(fact).collect::<Vec<_>>().join("\n  ");
+            text.extend(["\n", name, ": ", &fact]);
+        }
+        text
     }
 
     fn add_fact(&mut self, name: &str, fact: Option<String>) {
-        self.facts.extend(
-            fact.filter(|fact| !fact.trim().is_empty())
-                .map(|fact| (single_line(name), fact)),
-        );
+        let fact = fact.filter(|fact| !fact.trim().is_empty());
+        let fact = fact.map(|fact| (single_line(name), fact));
+        self.facts.extend(fact);
     }
 
     fn add_booking(&mut self, data: &DataReader<'_>) {
         let time = |from: &str| {
-            Some(format!(
-                "{} at {}",
-                data.text_at(&format!("{from}/date"))?,
-                data.text_at(&format!("{from}/time"))?
-            ))
+            let day = data.text_at(&format!("{from}/date"))?;
+            let time = data.text_at(&format!("{from}/time"))?;
+            Some(format!("{day} at {time}"))
         };
-        let calendar = data
-            .text_at("/booking/calendar")
-            .map(|name| format!(" ({name})"))
-            .unwrap_or_default();
-        self.add_fact(
-            "Booked",
-            time("/booking").map(|time| format!("{time}{calendar}")),
-        );
+        let calendar = data.text_at("/booking/calendar");
+        let calendar = calendar.map_or_else(String::new, |name| format!(" ({name})"));
+        let booked = time("/booking").map(|time| time + &calendar);
+        self.add_fact("Booked", booked);
         self.add_fact("Before", time("/booking/moved_from"));
         self.add_fact("No booking", data.text_at("/conflict"));
     }
@@ -94,10 +78,8 @@ impl EventSummary {
             let customer = |name: &str| data.text_at(&format!("{form}/customer/{name}"));
             self.add_fact("From", customer("phone").or_else(|| customer("id")));
             self.add_fact("Screen", data.text_at(&format!("{form}/screen")));
-            let answers = data
-                .0
-                .pointer(&format!("{form}/answers"))
-                .and_then(Value::as_object);
+            let answers = data.0.pointer(&format!("{form}/answers"));
+            let answers = answers.and_then(Value::as_object);
             for (name, value) in answers.into_iter().flatten() {
                 self.add_fact(name, Some(display_value(value)));
             }
@@ -135,10 +117,8 @@ struct DataReader<'a>(&'a Value);
 impl DataReader<'_> {
     /// Returns the value at `path` as text. `None` if the value is missing or null.
     fn text_at(&self, path: &str) -> Option<String> {
-        self.0
-            .pointer(path)
-            .filter(|value| !value.is_null())
-            .map(display_value)
+        let value = self.0.pointer(path).filter(|value| !value.is_null());
+        value.map(display_value)
     }
 
     /// Returns the items of the list at `path`. The result is empty if there is no list.
@@ -163,9 +143,7 @@ fn headline_of(kind: EventKind, data: &DataReader<'_>) -> String {
     let state = text("/gateway/state");
     match kind {
         EventKind::SubmissionAccepted => format!("New form of {flow}"),
-        EventKind::SubmissionUpdated => {
-            format!("The customer is known now: form {form} of {flow}")
-        }
+        EventKind::SubmissionUpdated => format!("The customer is known now: form {form} of {flow}"),
         EventKind::LeadAssigned => {
             let agent = data.text_or("/lead/agent", "an agent");
             format!("Lead {lead} of {flow} is assigned to {agent}")
@@ -225,18 +203,22 @@ mod tests {
     use crate::domain::event::samples::{Completeness, sample_event};
     use crate::domain::time::Timestamp;
 
+    fn sample_summary(kind: EventKind, completeness: Completeness) -> EventSummary {
+        EventSummary::from_event(&sample_event(kind, Timestamp::ZERO, completeness))
+    }
+
     fn typical_summary(kind: EventKind) -> EventSummary {
-        EventSummary::from_event(&sample_event(kind, Timestamp::ZERO, Completeness::Typical))
+        sample_summary(kind, Completeness::Typical)
+    }
+
+    fn plain_text(event: &Value) -> String {
+        EventSummary::from_event(event.as_object().unwrap()).to_plain_text()
     }
 
     #[test]
     fn every_event_has_headline_and_facts() {
-        let headlines: Vec<String> = EventKind::ALL
-            .into_iter()
-            .map(|kind| typical_summary(kind).headline)
-            .collect();
         assert_eq!(
-            headlines,
+            EventKind::ALL.map(|kind| typical_summary(kind).headline),
             [
                 "New form of appointment",
                 "The customer is known now: form 1 of appointment",
@@ -260,66 +242,41 @@ mod tests {
             "Lead 1 of appointment is assigned to Ann\nBooked: 2027-01-04 at 09:00 (chair)\nFrom: 12025550123\nname: Test\n\
              message: No action is needed."
         );
-        let all = EventSummary::from_event(&sample_event(
-            EventKind::BookingConfirmed,
-            Timestamp::ZERO,
-            Completeness::Full,
-        ));
+        let all = sample_summary(EventKind::BookingConfirmed, Completeness::Full);
         assert_eq!(all.headline, "Moved to 2027-01-04 at 09:00");
-        assert!(
-            all.to_plain_text()
-                .contains("\nBefore: 2027-01-03 at 10:00\n"),
-            "{}",
-            all.to_plain_text()
-        );
-        assert!(
-            typical_summary(EventKind::JobDead)
-                .to_plain_text()
-                .ends_with("\nTo do: flowgate dead-letters show 1")
-        );
-        assert!(
-            typical_summary(EventKind::DestinationStopped)
-                .to_plain_text()
-                .ends_with("\nTo do: flowgate destinations resume crm")
-        );
+        let before = ("Before".to_owned(), "2027-01-03 at 10:00".to_owned());
+        assert!(all.facts.contains(&before), "{all:?}");
+        for (kind, to_do) in [
+            (EventKind::JobDead, "dead-letters show 1"),
+            (EventKind::DestinationStopped, "destinations resume crm"),
+        ] {
+            let text = typical_summary(kind).to_plain_text();
+            let to_do = format!("\nTo do: flowgate {to_do}");
+            assert!(text.ends_with(&to_do), "{text}");
+        }
     }
 
     #[test]
     fn missing_data_is_omitted() {
         for kind in EventKind::ALL {
-            let summary = EventSummary::from_event(&sample_event(
-                kind,
-                Timestamp::ZERO,
-                Completeness::Minimal,
-            ));
-            assert!(
-                !summary.headline.contains('?') && !summary.to_plain_text().contains("null"),
-                "{summary:?}"
-            );
+            let summary = sample_summary(kind, Completeness::Minimal);
+            assert!(!summary.headline.contains('?'), "{summary:?}");
+            assert!(!summary.to_plain_text().contains("null"), "{summary:?}");
         }
-        let corrected = json!({"type": "lead.assigned"});
-        assert_eq!(
-            EventSummary::from_event(corrected.as_object().unwrap()).to_plain_text(),
-            "Lead ? of a flow is assigned to an agent"
-        );
+        let corrected = plain_text(&json!({"type": "lead.assigned"}));
+        assert_eq!(corrected, "Lead ? of a flow is assigned to an agent");
         let test = json!({"type": "test", "data": {"message": "This is a test."}});
-        assert_eq!(
-            EventSummary::from_event(test.as_object().unwrap()).to_plain_text(),
-            "This is a test."
-        );
+        assert_eq!(plain_text(&test), "This is a test.");
         let example = json!({"type": "job.dead", "data": {"job": {"id": 7}, "test": true}});
-        let headline = EventSummary::from_event(example.as_object().unwrap()).headline;
-        assert_eq!(headline, "Test: Job 7 failed and is a dead letter");
+        let headline = "Test: Job 7 failed and is a dead letter\n";
+        assert!(plain_text(&example).starts_with(headline));
     }
 
     #[test]
     fn multiline_fact_is_indented() {
         let answers = json!({"name": "Ann\nTo do: pay 100\rnow\u{2028}then", "a\nb": "c"});
         let event = json!({"type": "submission.accepted", "data": {"flow": "a\nb", "submission": {"answers": answers}}});
-        let plain = EventSummary::from_event(event.as_object().unwrap()).to_plain_text();
-        assert_eq!(
-            plain,
-            "New form of a b\nname: Ann\n  To do: pay 100\n  now\n  then\na b: c"
-        );
+        let expected = "New form of a b\nname: Ann\n  To do: pay 100\n  now\n  then\na b: c";
+        assert_eq!(plain_text(&event), expected);
     }
 }

@@ -31,34 +31,26 @@ pub fn required_by_final_screen<'a>(
     final_screen: &'a Screen,
 ) -> Vec<CrossScreenField<'a>> {
     let has_field = |screen: &Screen, name: &str| screen.find_field(name).is_some();
-    let from_field = |name: &'a str| {
-        let on = flow
-            .screens
-            .iter()
-            .find(|screen| has_field(screen, name))
-            .filter(|_| !has_field(final_screen, name))?;
+    let required = |name: &'a str, screen: Option<&'a Screen>, is_agent| {
+        let screen = screen.filter(|_| !has_field(final_screen, name))?;
         Some(CrossScreenField {
             name,
-            screen: on,
-            is_agent: false,
+            screen,
+            is_agent,
         })
+    };
+    let from_field = |name: &'a str| {
+        let screen = flow.screens.iter().find(|screen| has_field(screen, name));
+        required(name, screen, false)
     };
     let from_agent_data = |name: &'a str| {
         let shows = |screen: &&Screen| screen.shown_agent_names().any(|shown| shown == name);
-        let on = Some(final_screen)
-            .filter(shows)
-            .or_else(|| flow.screens.iter().rfind(shows))
-            .filter(|_| !has_field(final_screen, name))?;
-        Some(CrossScreenField {
-            name,
-            screen: on,
-            is_agent: true,
-        })
+        let screen = Some(final_screen).filter(shows);
+        let screen = screen.or_else(|| flow.screens.iter().rfind(shows));
+        required(name, screen, true)
     };
-    let agent = flow
-        .lead
-        .as_ref()
-        .and_then(|lead| lead.agent_field.as_deref());
+    let agent = flow.lead.as_ref();
+    let agent = agent.and_then(|lead| lead.agent_field.as_deref());
     let agent = agent.and_then(|name| from_agent_data(name).or_else(|| from_field(name)));
     slot_fields(flow)
         .into_iter()
@@ -77,16 +69,14 @@ fn slot_fields(flow: &Flow) -> Vec<&str> {
         DataSource::Slots { calendar, .. } => *calendar == booking.calendar,
         _ => false,
     };
-    let has_ids = flow
-        .screens
-        .iter()
-        .flat_map(|screen| &screen.data_sources)
-        .any(|(_, source)| offers_slots(source));
-    let date =
-        Some(booking.date_field.as_str()).filter(|date| *date != booking.time_field && !has_ids);
-    date.into_iter()
-        .chain([booking.time_field.as_str()])
-        .collect()
+    let mut sources = flow.screens.iter().flat_map(|screen| &screen.data_sources);
+    let has_ids = sources.any(|(_, source)| offers_slots(source));
+    let (date, time) = (&*booking.date_field, &*booking.time_field);
+    if has_ids || date == time {
+        vec![time]
+    } else {
+        vec![date, time]
+    }
 }
 
 #[cfg(test)]
@@ -98,35 +88,25 @@ mod tests {
     use crate::domain::flow::field::{Field, FieldKind};
     use crate::domain::ids::{CalendarName, FlowName, TeamName};
 
+    fn text_field(name: &str) -> Field {
+        Field::new(name, FieldKind::ANY_TEXT)
+    }
+
     fn flow() -> Flow {
         let calendar = CalendarName::new("chair").unwrap();
         let team = TeamName::new("sales").unwrap();
-        let field = |name| {
-            Field::new(
-                name,
-                FieldKind::Text {
-                    min: None,
-                    max: None,
-                },
-            )
-        };
-        let agent = (
-            "adviser".to_owned(),
-            DataSource::Agent { team: team.clone() },
-        );
+        let agent = DataSource::Agent { team: team.clone() };
         let pick = Screen {
-            fields: vec![field("day"), field("time")],
-            data_sources: vec![agent],
+            fields: ["day", "time"].map(text_field).to_vec(),
+            data_sources: vec![("adviser".to_owned(), agent)],
             ..Screen::new("PICK")
         };
+        let last = Screen {
+            is_final: true,
+            ..Screen::new("LAST")
+        };
         Flow {
-            screens: vec![
-                pick,
-                Screen {
-                    is_final: true,
-                    ..Screen::new("LAST")
-                },
-            ],
+            screens: vec![pick, last],
             booking: Some(BookingSettings {
                 calendar,
                 date_field: "day".to_owned(),
@@ -143,44 +123,35 @@ mod tests {
 
     fn required_names(flow: &Flow) -> Vec<String> {
         let required = required_by_final_screen(flow, flow.screens.last().unwrap());
-        required
+        let names = required
             .iter()
-            .map(|one| format!("{} of {}", one.name, one.screen.name))
-            .collect()
+            .map(|one| format!("{} of {}", one.name, one.screen.name));
+        names.collect()
     }
 
     #[test]
     fn final_screen_requires_slot_and_agent_of_earlier_screens() {
         let mut flow = flow();
-        assert_eq!(
-            required_names(&flow),
-            ["day of PICK", "time of PICK", "adviser of PICK"]
-        );
+        let all = ["day of PICK", "time of PICK", "adviser of PICK"];
+        assert_eq!(required_names(&flow), all);
         let calendar = flow.booking.as_ref().unwrap().calendar.clone();
         let slots = DataSource::Slots {
             calendar,
             day_field: None,
             options: ChoiceListOptions::default(),
         };
-        flow.screens[0]
-            .data_sources
-            .push(("slots".to_owned(), slots));
+        let sources = &mut flow.screens[0].data_sources;
+        sources.push(("slots".to_owned(), slots));
         // The ID of a slot contains its date.
         assert_eq!(required_names(&flow), ["time of PICK", "adviser of PICK"]);
-        let (fields, data) = (
-            flow.screens[0].fields.clone(),
-            flow.screens[0].data_sources.clone(),
-        );
-        (flow.screens[1].fields, flow.screens[1].data_sources) = (fields, data);
+        flow.screens[1] = Screen {
+            name: "LAST".to_owned(),
+            is_final: true,
+            ..flow.screens[0].clone()
+        };
         // The shown agent arrives only if the screen sends it.
         assert_eq!(required_names(&flow), ["adviser of LAST"]);
-        flow.screens[1].fields.push(Field::new(
-            "adviser",
-            FieldKind::Text {
-                min: None,
-                max: None,
-            },
-        ));
+        flow.screens[1].fields.push(text_field("adviser"));
         assert!(required_names(&flow).is_empty());
         flow.screens.truncate(1);
         flow.screens[0].data_sources.clear();

@@ -107,29 +107,31 @@ impl Field {
     pub fn validate(&self, value: Option<&Value>, is_required: bool) -> Option<FieldError> {
         // The list item for "nothing is free" is neither a date nor a time.
         let is_time = matches!(self.kind, FieldKind::Date | FieldKind::Time);
-        let error =
-            match value.filter(|value| is_present(value) && !(is_time && *value == NO_CHOICE_ID)) {
-                Some(value) => self.kind.check(value).or_else(|| {
-                    let is_match = |pattern: &FullRegex| {
-                        scalar_text(value).is_some_and(|text| pattern.is_match(&text))
-                    };
-                    let is_mismatch = self
-                        .pattern
-                        .as_ref()
-                        .is_some_and(|pattern| !is_match(pattern));
-                    is_mismatch.then_some(ValidationError::PatternMismatch)
-                })?,
-                None if is_required => ValidationError::Missing,
-                None => return None,
-            };
+        let is_given = |value: &&Value| is_present(value) && !(is_time && **value == NO_CHOICE_ID);
+        let error = match value.filter(is_given) {
+            Some(value) => self.kind.check(value).or_else(|| self.check_pattern(value)),
+            None => is_required.then_some(ValidationError::Missing),
+        };
         Some(FieldError {
             field: self.name.clone(),
-            error,
+            error: error?,
         })
+    }
+
+    fn check_pattern(&self, value: &Value) -> Option<ValidationError> {
+        let pattern = self.pattern.as_ref()?;
+        let is_match = scalar_text(value).is_some_and(|text| pattern.is_match(&text));
+        (!is_match).then_some(ValidationError::PatternMismatch)
     }
 }
 
 impl FieldKind {
+    /// Text of any length.
+    pub const ANY_TEXT: Self = Self::Text {
+        min: None,
+        max: None,
+    };
+
     /// Returns the name of the kind in the config.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
@@ -149,68 +151,53 @@ impl FieldKind {
 
     /// Returns the reason why `value` is invalid. Returns `None` if `value` is valid.
     fn check(&self, value: &Value) -> Option<ValidationError> {
-        let error_unless = |fits: bool, error: ValidationError| (!fits).then_some(error);
-        match self {
-            Self::Text { min, max } => check_length(value, *min, *max),
-            Self::Email => error_unless(
-                scalar_text(value).is_some_and(|text| is_email(&text)),
-                ValidationError::NotEmail,
-            ),
-            Self::Phone => error_unless(
-                scalar_text(value).is_some_and(|text| is_phone(&text)),
-                ValidationError::NotPhone,
-            ),
+        let is_text = |fits: fn(&str) -> bool| scalar_text(value).is_some_and(|text| fits(&text));
+        let is_slot_id = || read_slot_id(value).is_some();
+        let (fits, error) = match self {
+            Self::Text { min, max } => return check_length(value, *min, *max),
             Self::Number { min, max } => {
-                check_bounds(read_number(value), ValidationError::NotNumber, *min, *max)
+                return check_bounds(read_number(value), ValidationError::NotNumber, *min, *max);
             }
             Self::Integer { min, max } => {
-                check_bounds(read_integer(value), ValidationError::NotInteger, *min, *max)
+                return check_bounds(read_integer(value), ValidationError::NotInteger, *min, *max);
             }
-            Self::Boolean => {
-                error_unless(read_boolean(value).is_some(), ValidationError::NotBoolean)
+            Self::Choice(choices) => return check_choices(&[value], choices),
+            Self::Choices(choices) => {
+                let items = value.as_array().map(|items| items.iter().collect());
+                return check_choices(&items.unwrap_or_else(|| vec![value]), choices);
             }
-            Self::Date => error_unless(
-                read_date(value).is_some() || read_slot_id(value).is_some(),
+            Self::Email => (is_text(is_email), ValidationError::NotEmail),
+            Self::Phone => (is_text(is_phone), ValidationError::NotPhone),
+            Self::Boolean => (read_boolean(value).is_some(), ValidationError::NotBoolean),
+            Self::Date => (
+                read_date(value).is_some() || is_slot_id(),
                 ValidationError::NotDate,
             ),
-            Self::Time => error_unless(
-                read_time(value).is_some() || read_slot_id(value).is_some(),
+            Self::Time => (
+                read_time(value).is_some() || is_slot_id(),
                 ValidationError::NotTime,
             ),
-            Self::Choice(choices) => {
-                (!is_choice(value, choices)).then(|| not_choice_error(choices))
-            }
-            Self::Choices(choices) => {
-                let all_fit = match value {
-                    Value::Array(items) => items.iter().all(|item| is_choice(item, choices)),
-                    single => is_choice(single, choices),
-                };
-                (!all_fit).then(|| not_choice_error(choices))
-            }
-        }
+        };
+        (!fits).then_some(error)
     }
 }
 
 fn check_length(value: &Value, min: Option<usize>, max: Option<usize>) -> Option<ValidationError> {
-    let Some(text) = scalar_text(value) else {
-        return Some(ValidationError::NotText);
-    };
-    let length = text.chars().count();
-    match (min, max) {
-        (Some(min), _) if length < min => Some(ValidationError::TooShort(min)),
-        (_, Some(max)) if length > max => Some(ValidationError::TooLong(max)),
+    let length = scalar_text(value).map(|text| text.chars().count());
+    match (length, min, max) {
+        (None, ..) => Some(ValidationError::NotText),
+        (Some(length), Some(min), _) if length < min => Some(ValidationError::TooShort(min)),
+        (Some(length), _, Some(max)) if length > max => Some(ValidationError::TooLong(max)),
         _ => None,
     }
 }
 
 fn is_email(text: &str) -> bool {
-    let has_no_spaces = !text.chars().any(|c| c.is_whitespace() || c.is_control());
-    let halves = text
-        .split_once('@')
-        .filter(|(local_part, domain)| !local_part.is_empty() && !domain.is_empty());
-    has_no_spaces
+    let parts: Vec<&str> = text.split('@').collect();
+    parts.len() == 2
+        && parts.iter().all(|part| !part.is_empty())
         && text.chars().count() <= 254
-        && halves.is_some_and(|(_, domain)| !domain.contains('@'))
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
 fn is_phone(text: &str) -> bool {
@@ -240,22 +227,19 @@ fn check_bounds<N: PartialOrd + fmt::Display>(
     }
 }
 
-fn is_choice(value: &Value, choices: &[String]) -> bool {
-    scalar_text(value).is_some_and(|text| choices.iter().any(|choice| choice.trim() == text))
-}
-
-fn not_choice_error(choices: &[String]) -> ValidationError {
-    let shown: Vec<&str> = choices
-        .iter()
-        .take(CHOICES_SHOWN)
-        .map(String::as_str)
-        .collect();
-    let ellipsis = if choices.len() > shown.len() {
-        ", …"
-    } else {
-        ""
-    };
-    ValidationError::NotChoice(format!("{}{ellipsis}", shown.join(", ")))
+/// Returns an error that lists the choices, unless each of `values` is one of `choices`.
+fn check_choices(values: &[&Value], choices: &[String]) -> Option<ValidationError> {
+    let is_known = |text: &str| choices.iter().any(|choice| choice.trim() == text);
+    let is_choice = |value: &&Value| scalar_text(value).is_some_and(|text| is_known(&text));
+    if values.iter().all(is_choice) {
+        return None;
+    }
+    let mut shown: Vec<&str> = choices.iter().map(String::as_str).collect();
+    if shown.len() > CHOICES_SHOWN {
+        shown.truncate(CHOICES_SHOWN);
+        shown.push("…");
+    }
+    Some(ValidationError::NotChoice(shown.join(", ")))
 }
 
 #[cfg(test)]
@@ -269,11 +253,11 @@ mod tests {
     fn assert_checks(kind: &FieldKind, valid: &str, why: &str, invalid: &str) {
         let values = |text: &str| serde_json::from_str::<Vec<Value>>(text).unwrap();
         let error = |value: &Value| kind.check(value).map(|error| error.to_string());
+        let name = kind.as_str();
         for value in values(valid) {
-            assert_eq!(error(&value), None, "{} {value}", kind.as_str());
+            assert_eq!(error(&value), None, "{name} {value}");
         }
         for value in values(invalid) {
-            let name = kind.as_str();
             assert_eq!(error(&value).as_deref(), Some(why), "{name} {value}");
         }
     }
@@ -285,18 +269,10 @@ mod tests {
             max: Some(4),
         };
         let valid = r#"["Zoë", "王小明", 42, true]"#;
-        assert_checks(
-            &kind,
-            valid,
-            "is shorter than 2 characters",
-            r#"["é", " a "]"#,
-        );
-        assert_checks(
-            &kind,
-            "[]",
-            "is longer than 4 characters",
-            r#"["abcde", false]"#,
-        );
+        let why = "is shorter than 2 characters";
+        assert_checks(&kind, valid, why, r#"["é", " a "]"#);
+        let why = "is longer than 4 characters";
+        assert_checks(&kind, "[]", why, r#"["abcde", false]"#);
         assert_checks(&kind, "[]", "is not a text", r#"[["ab"], {"a": 1}]"#);
     }
 

@@ -56,15 +56,15 @@ impl FlowMatcher {
     }
 
     pub(super) fn matches(&self, facts: &MatchInput<'_>) -> bool {
-        let number = self.phone_number_ids.is_empty()
-            || facts
-                .phone_number_id
-                .is_some_and(|id| self.phone_number_ids.iter().any(|known| known == id));
-        let token = self.token_prefix.as_ref().is_none_or(|prefix| {
+        let is_known = |id: &str| self.phone_number_ids.iter().any(|known| known == id);
+        let number =
+            self.phone_number_ids.is_empty() || facts.phone_number_id.is_some_and(is_known);
+        let has_prefix = |prefix: &String| {
             facts
                 .token
                 .is_some_and(|token| token.as_str().starts_with(prefix))
-        });
+        };
+        let token = self.token_prefix.as_ref().is_none_or(has_prefix);
         let field = |(name, wanted): (&String, &String)| match facts.data.get(name) {
             Some(Value::String(text)) => text == wanted,
             Some(Value::Number(number)) => number.to_string() == *wanted,

@@ -22,9 +22,7 @@ impl LeadSettings {
     /// agent name.
     #[must_use]
     pub fn chosen_agent(&self, answers: &Map<String, Value>) -> Option<AgentName> {
-        let name = answers
-            .get(self.agent_field.as_ref()?)
-            .and_then(scalar_text)?;
-        AgentName::new(&name).ok()
+        let name = answers.get(self.agent_field.as_ref()?)?;
+        AgentName::new(&scalar_text(name)?).ok()
     }
 }

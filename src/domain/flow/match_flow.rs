@@ -24,12 +24,10 @@ pub fn match_flow<'a>(
     {
         return Some(only);
     }
-    let best = flows
-        .iter()
-        .copied()
-        .filter(|flow| flow.matcher.condition_count() > 0 && flow.matcher.matches(input));
-    let matching = best.min_by_key(|flow| (Reverse(flow.matcher.condition_count()), &flow.name));
-    matching.or_else(|| flows.into_iter().find(|flow| flow.matcher.is_default))
+    let matches = |flow: &&Flow| flow.matcher.condition_count() > 0 && flow.matcher.matches(input);
+    let matching = flows.iter().copied().filter(matches);
+    let best = matching.min_by_key(|flow| (Reverse(flow.matcher.condition_count()), &flow.name));
+    best.or_else(|| flows.into_iter().find(|flow| flow.matcher.is_default))
 }
 
 #[cfg(test)]

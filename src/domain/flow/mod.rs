@@ -121,9 +121,8 @@ impl Flow {
     /// Returns the field with this name, from the first screen that declares the field.
     #[must_use]
     pub fn find_field(&self, name: &str) -> Option<&Field> {
-        self.screens
-            .iter()
-            .find_map(|screen| screen.find_field(name))
+        let mut screens = self.screens.iter();
+        screens.find_map(|screen| screen.find_field(name))
     }
 
     /// Returns `true` if data of a form must be stored before the form is complete: the answers of
@@ -134,21 +133,15 @@ impl Flow {
         let shows_agent = |screen: &Screen| {
             self.encryption == EncryptionMode::Required && screen.shown_agent_names().count() > 0
         };
-        self.has_upstream
-            || self
-                .screens
-                .iter()
-                .any(|screen| !screen.is_final || shows_agent(screen))
+        let needs_draft = |screen: &Screen| !screen.is_final || shows_agent(screen);
+        self.has_upstream || self.screens.iter().any(needs_draft)
     }
 
     /// Returns the entries of `answers` that are shown agents, not answers of the customer.
     #[must_use]
     pub fn shown_agents(&self, answers: &Map<String, Value>) -> Map<String, Value> {
-        let shown = self
-            .screens
-            .iter()
-            .flat_map(Screen::shown_agent_names)
-            .filter(|name| self.find_field(name).is_none());
+        let shown = self.screens.iter().flat_map(Screen::shown_agent_names);
+        let shown = shown.filter(|name| self.find_field(name).is_none());
         shown
             .filter_map(|name| Some((name.to_owned(), answers.get(name)?.clone())))
             .collect()

@@ -7,6 +7,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use super::Flow;
+use super::field::Field;
 use super::screen::{NextScreen, Screen};
 use super::value::scalar_text;
 use crate::domain::truncation::truncate_name;
@@ -66,16 +67,12 @@ impl Flow {
     /// # Errors
     /// [`UnknownScreen`] if the name is missing or the flow does not declare the screen.
     pub fn require_screen(&self, screen: Option<&str>) -> Result<&Screen, UnknownScreen> {
-        screen
-            .and_then(|name| self.find_screen(name))
-            .ok_or_else(|| UnknownScreen {
-                screen: screen.map(truncate_name),
-                declared: self
-                    .screens
-                    .iter()
-                    .map(|screen| screen.name.clone())
-                    .collect(),
-            })
+        let declared = self.screens.iter().map(|screen| screen.name.clone());
+        let found = screen.and_then(|name| self.find_screen(name));
+        found.ok_or_else(|| UnknownScreen {
+            screen: screen.map(truncate_name),
+            declared: declared.collect(),
+        })
     }
 
     /// Returns the screen that follows `screen` with the answers so far, including the answers of
@@ -94,10 +91,8 @@ impl Flow {
                 default,
             } => {
                 let value = answers.get(field).and_then(scalar_text);
-                match value
-                    .and_then(|value| cases.get(value.as_ref()))
-                    .or(default.as_ref())
-                {
+                let chosen = value.and_then(|value| cases.get(value.as_ref()));
+                match chosen.or(default.as_ref()) {
                     Some(name) => self.find_screen(name),
                     None => screen_after(&self.screens, screen),
                 }
@@ -116,21 +111,12 @@ impl Flow {
     /// one that was answered. The previous screen of the first screen is the first screen itself.
     #[must_use]
     pub fn previous_screen(&self, screen: &str, answers: &Map<String, Value>) -> Option<&Screen> {
-        let leads_here = |from: &&Screen| {
-            self.next_screen(from, answers)
-                .is_some_and(|next| next.name == screen)
-        };
-        let was_answered = |from: &&Screen| {
-            from.fields
-                .iter()
-                .any(|field| answers.contains_key(&field.name))
-        };
+        let is_screen = |next: &Screen| next.name == screen;
+        let leads_here = |from: &&Screen| self.next_screen(from, answers).is_some_and(is_screen);
+        let may_lead_here = |from: &&Screen| self.next_screens(from).into_iter().any(is_screen);
+        let is_answered = |field: &Field| answers.contains_key(&field.name);
+        let was_answered = |from: &&Screen| from.fields.iter().any(is_answered);
         let candidates = || self.screens.iter().filter(leads_here);
-        let may_lead_here = |from: &&Screen| {
-            self.next_screens(from)
-                .iter()
-                .any(|next| next.name == screen)
-        };
         let answered = candidates().rfind(was_answered);
         answered
             .or_else(|| candidates().next())
@@ -143,11 +129,13 @@ impl Flow {
     #[must_use]
     pub fn slot_screen(&self) -> Option<&Screen> {
         let booking = self.booking.as_ref()?;
-        let screen_with_field = |name: &str| {
-            let mut screens = self.screens.iter();
-            screens.find(|screen| screen.find_field(name).is_some())
-        };
-        screen_with_field(&booking.time_field).or_else(|| screen_with_field(&booking.date_field))
+        self.screen_with_field(&booking.time_field)
+            .or_else(|| self.screen_with_field(&booking.date_field))
+    }
+
+    fn screen_with_field(&self, name: &str) -> Option<&Screen> {
+        let mut screens = self.screens.iter();
+        screens.find(|screen| screen.find_field(name).is_some())
     }
 
     /// Returns the screen on which the customer can choose another date. Used if `screen` gets
@@ -158,13 +146,10 @@ impl Flow {
         screen: &Screen,
         data: &Map<String, Value>,
     ) -> Option<&Screen> {
-        let day = screen
-            .data_sources
-            .iter()
-            .find_map(|(name, source)| source.field_without_free_slot(data.get(name)?))?;
-        self.screens
-            .iter()
-            .find(|other| other.find_field(day).is_some())
+        let mut sources = screen.data_sources.iter();
+        let day =
+            sources.find_map(|(name, source)| source.field_without_free_slot(data.get(name)?))?;
+        self.screen_with_field(day)
             .filter(|_| screen.find_field(day).is_none())
     }
 }
@@ -205,8 +190,6 @@ pub fn reachable_screens<'a>(screens: &'a [Screen], start: Option<&'a Screen>) -
 
 /// Returns the screen that is declared after `screen`.
 fn screen_after<'a>(screens: &'a [Screen], screen: &Screen) -> Option<&'a Screen> {
-    screens
-        .iter()
-        .skip_while(|other| other.name != screen.name)
-        .nth(1)
+    let mut from_screen = screens.iter().skip_while(|other| other.name != screen.name);
+    from_screen.nth(1)
 }

@@ -66,14 +66,13 @@ impl RefreshTrigger {
         match self {
             Self::Never => false,
             Self::Fields(names) => {
-                let is_missing = |field: &&Field| !data.contains_key(&field.name);
-                let is_other_field = |field: &&Field| !names.contains(&field.name);
+                let is_missing = |field: &Field| !data.contains_key(&field.name);
+                let is_trigger = |field: &Field| names.contains(&field.name);
                 names.iter().any(|name| data.contains_key(name))
                     && fields
                         .iter()
-                        .filter(is_other_field)
-                        .all(|field| is_missing(&field))
-                    && fields.iter().any(|field| is_missing(&field))
+                        .all(|field| is_trigger(field) || is_missing(field))
+                    && fields.iter().any(is_missing)
             }
             Self::FieldValues(values_by_field) => values_by_field.iter().any(|(name, values)| {
                 let value = data.get(name).and_then(scalar_text);
@@ -107,9 +106,7 @@ impl Screen {
     #[must_use]
     pub fn data_source(&self, name: &str) -> Option<&DataSource> {
         let mut sources = self.data_sources.iter();
-        sources
-            .find(|(known, _)| known == name)
-            .map(|(_, source)| source)
+        sources.find_map(|(known, source)| (known == name).then_some(source))
     }
 
     /// Returns `true` if `data` is a refresh request, not a submission of the screen.
@@ -121,22 +118,17 @@ impl Screen {
     /// Returns the names of the screen's data that show the name of an agent.
     pub fn shown_agent_names(&self) -> impl Iterator<Item = &str> {
         let is_agent = |source: &DataSource| matches!(source, DataSource::Agent { .. });
-        self.data_sources
-            .iter()
-            .filter(move |(_, source)| is_agent(source))
-            .map(|(name, _)| name.as_str())
+        let sources = self.data_sources.iter();
+        sources.filter_map(move |(name, source)| is_agent(source).then_some(name.as_str()))
     }
 
     /// Returns `true` if `data` has at least one list of dates or slots, and none of these lists
     /// has a selectable entry.
     #[must_use]
     pub fn has_no_free_time(&self, data: &Map<String, Value>) -> bool {
-        let lists = || {
-            self.data_sources
-                .iter()
-                .filter_map(|(name, source)| source.has_free_time(data.get(name)?))
-        };
-        lists().next().is_some() && !lists().any(|has_free| has_free)
+        let sources = self.data_sources.iter();
+        let mut lists = sources.filter_map(|(name, source)| source.has_free_time(data.get(name)?));
+        lists.next() == Some(false) && !lists.any(|has_free| has_free)
     }
 
     /// Returns the errors of the screen's fields, in the order of the fields. Required fields may
@@ -158,15 +150,13 @@ mod tests {
     use crate::domain::flow::field::FieldKind;
 
     fn screen_with_trigger(select: RefreshTrigger) -> Screen {
+        let short_text = FieldKind::Text {
+            min: None,
+            max: Some(9),
+        };
         let field = |name| Field {
             is_required: true,
-            ..Field::new(
-                name,
-                FieldKind::Text {
-                    min: None,
-                    max: Some(9),
-                },
-            )
+            ..Field::new(name, short_text.clone())
         };
         Screen {
             refresh_on: select,
@@ -175,54 +165,44 @@ mod tests {
         }
     }
 
-    fn is_refresh_request(screen: &Screen, data: &Value) -> bool {
-        screen.is_refresh_request(data.as_object().unwrap())
+    fn assert_refresh(trigger: RefreshTrigger, requests: Value, submissions: Value) {
+        let screen = screen_with_trigger(trigger);
+        for (list, expected) in [(requests, true), (submissions, false)] {
+            for data in list.as_array().unwrap() {
+                let actual = screen.is_refresh_request(data.as_object().unwrap());
+                assert_eq!(actual, expected, "{:?} {data}", screen.refresh_on);
+            }
+        }
     }
 
     #[test]
     fn partial_fields_are_refresh_request() {
-        let screen = screen_with_trigger(RefreshTrigger::Fields(vec!["day".to_owned()]));
-        assert!(is_refresh_request(
-            &screen,
-            &json!({"day": "x", "whatever": 1})
-        ));
-        assert!(
-            !is_refresh_request(&screen, &json!({"day": "x", "slot": null})),
-            "a field that is named was sent"
-        );
-        assert!(
-            !is_refresh_request(&screen, &json!({}))
-                && !is_refresh_request(&screen, &json!({"slot": "y"}))
-        );
-        let both = Screen {
-            refresh_on: RefreshTrigger::Fields(vec!["day".to_owned(), "slot".to_owned()]),
-            ..screen
+        let fields = |names: &[&str]| {
+            RefreshTrigger::Fields(names.iter().copied().map(str::to_owned).collect())
         };
-        assert!(is_refresh_request(&both, &json!({"slot": "y"})));
-        assert!(!is_refresh_request(
-            &both,
-            &json!({"day": "x", "slot": "y"})
-        ));
+        assert_refresh(
+            fields(&["day"]),
+            json!([{"day": "x", "whatever": 1}]),
+            // A field with the value null was sent.
+            json!([{"day": "x", "slot": null}, {}, {"slot": "y"}]),
+        );
+        assert_refresh(
+            fields(&["day", "slot"]),
+            json!([{"slot": "y"}]),
+            json!([{"day": "x", "slot": "y"}]),
+        );
     }
 
     #[test]
     fn field_value_marks_refresh_request() {
-        let values_by_field =
-            BTreeMap::from([("trigger".to_owned(), vec!["day".to_owned(), "7".to_owned()])]);
-        let screen = screen_with_trigger(RefreshTrigger::FieldValues(values_by_field));
-        assert!(is_refresh_request(
-            &screen,
-            &json!({"trigger": "day", "day": "x", "slot": "y"})
-        ));
-        assert!(is_refresh_request(&screen, &json!({"trigger": 7})));
-        assert!(!is_refresh_request(
-            &screen,
-            &json!({"trigger": "other", "day": "x"})
-        ));
-        assert!(!is_refresh_request(
-            &self::screen_with_trigger(RefreshTrigger::Never),
-            &json!({"trigger": "day"})
-        ));
+        let values = ["day", "7"].map(str::to_owned).to_vec();
+        assert_refresh(
+            RefreshTrigger::FieldValues(BTreeMap::from([("trigger".to_owned(), values)])),
+            json!([{"trigger": "day", "day": "x", "slot": "y"}, {"trigger": 7}]),
+            json!([{"trigger": "other", "day": "x"}]),
+        );
+        let submission = json!([{"trigger": "day"}]);
+        assert_refresh(RefreshTrigger::Never, json!([]), submission);
     }
 
     #[test]

@@ -23,13 +23,6 @@ fn required_field(name: &str, kind: FieldKind) -> Field {
     }
 }
 
-fn text() -> FieldKind {
-    FieldKind::Text {
-        min: None,
-        max: None,
-    }
-}
-
 fn flow_with_screens(screens: Vec<Screen>) -> Flow {
     Flow {
         screens,
@@ -108,19 +101,18 @@ fn next_screen_is_declared_or_following() {
 /// Returns a form whose first screen leads to a screen that depends on the field `kind`.
 fn branching_flow(default: Option<&str>) -> Flow {
     let cases = [("new", "INTAKE"), ("2", "INTAKE"), ("known", "SLOT")];
+    let cases = cases.map(|(value, name)| (value.to_owned(), name.to_owned()));
     let by_kind = NextScreen::ByField {
         field: "kind".to_owned(),
-        cases: cases
-            .map(|(value, name)| (value.to_owned(), name.to_owned()))
-            .into(),
+        cases: cases.into(),
         default: default.map(str::to_owned),
     };
     let start = Screen {
         next: by_kind,
         ..Screen::new("START")
     };
-    let what = required_field("what", text());
-    let since = required_field("since", text());
+    let what = required_field("what", FieldKind::ANY_TEXT);
+    let since = required_field("since", FieldKind::ANY_TEXT);
     flow_with_screens(vec![
         start,
         screen_named("ASK", false, None, vec![what]),
@@ -185,7 +177,7 @@ fn every_missing_required_field_is_reported() {
         max: None,
     };
     let fields = vec![
-        required_field("name", text()),
+        required_field("name", FieldKind::ANY_TEXT),
         Field::new("mail", FieldKind::Email),
         Field::new("age", age),
     ];

@@ -19,10 +19,8 @@ impl Flow {
     #[must_use]
     pub fn validate(&self, screen: Option<&str>, data: &Map<String, Value>) -> Vec<FieldError> {
         if let Some(name) = screen {
-            return self
-                .find_screen(name)
-                .map(|screen| screen.validate(data))
-                .unwrap_or_default();
+            let screen = self.find_screen(name);
+            return screen.map_or_else(Vec::new, |screen| screen.validate(data));
         }
         let declared = || self.screens.iter().flat_map(|screen| &screen.fields);
         let mut problems: Vec<FieldError> = Vec::new();
@@ -51,9 +49,8 @@ impl Flow {
     /// flow.
     #[must_use]
     pub fn error_text(&self, screen: &str, problem: &FieldError) -> String {
-        let own_field = self
-            .find_screen(screen)
-            .and_then(|screen| screen.find_field(&problem.field));
+        let screen = self.find_screen(screen);
+        let own_field = screen.and_then(|screen| screen.find_field(&problem.field));
         match own_field.or_else(|| self.find_field(&problem.field)) {
             Some(Field {
                 error: Some(error), ..

@@ -67,11 +67,10 @@ pub(crate) fn scalar_text(value: &Value) -> Option<Cow<'_, str>> {
 /// Parses a boolean in one of the forms that [`super::field::FieldKind::Boolean`] accepts.
 pub(crate) fn read_boolean(value: &Value) -> Option<bool> {
     let text = scalar_text(value)?;
-    let is_any_of = |known: [&str; 2]| known.iter().any(|known| text.eq_ignore_ascii_case(known));
-    if is_any_of(["true", "1"]) {
-        Some(true)
-    } else {
-        is_any_of(["false", "0"]).then_some(false)
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => None,
     }
 }
 
@@ -87,18 +86,12 @@ pub(crate) fn read_number(value: &Value) -> Option<f64> {
 
 /// Parses a whole number. The value may be a text.
 pub(crate) fn read_integer(value: &Value) -> Option<i64> {
-    let text = match value {
-        Value::Number(_) | Value::String(_) => scalar_text(value)?,
-        _ => return None,
-    };
     // `42.0` and `1e3` are also whole numbers. The number is formatted and parsed again, because a
     // cast would silently truncate a value that does not fit.
     let reparsed = || {
-        read_number(value)
-            .filter(|number| number.fract() == 0.0)?
-            .to_string()
-            .parse()
-            .ok()
+        let number = read_number(value).filter(|number| number.fract() == 0.0)?;
+        number.to_string().parse().ok()
     };
-    text.parse().ok().or_else(reparsed)
+    // The text of a boolean is no number.
+    scalar_text(value)?.parse().ok().or_else(reparsed)
 }

@@ -27,50 +27,56 @@ pub fn encode_session(session: &str) -> String {
     utf8_percent_encode(session, NON_ALPHANUMERIC).to_string()
 }
 
-/// Gateway program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GatewayKind {
-    /// `WASenderApi`, a hosted service.
-    Wasender,
-    /// WAHA, self-hosted.
-    Waha,
-    /// Evolution API v2, self-hosted.
-    Evolution,
+named_enum! {
+    /// Gateway program.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum GatewayKind {
+        /// `WASenderApi`, a hosted service.
+        Wasender = "wasender",
+        /// WAHA, self-hosted.
+        Waha = "waha",
+        /// Evolution API v2, self-hosted.
+        Evolution = "evolution",
+    }
 }
 
-/// Health of a session, independent of the gateway's own state name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SessionHealth {
-    /// No probe has finished yet.
-    Unknown,
-    /// The session is connected according to the gateway.
-    Up,
-    /// The session is connecting. No recovery action is needed at first.
-    Starting,
-    /// The session is not connected. A recovery action may reconnect it.
-    Down,
-    /// Only a person can reconnect the session, for example with a phone that scans a code.
-    NeedsPerson,
-    /// The gateway reports a state name that flowgate does not know.
-    Unrecognized,
-    /// The gateway refuses the probe or has no such session.
-    Refused,
-    /// The gateway does not respond.
-    Unreachable,
+named_enum! {
+    /// Health of a session, independent of the gateway's own state name.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum SessionHealth {
+        /// No probe has finished yet.
+        Unknown = "unknown",
+        /// The session is connected according to the gateway.
+        Up = "up",
+        /// The session is connecting. No recovery action is needed at first.
+        Starting = "starting",
+        /// The session is not connected. A recovery action may reconnect it.
+        Down = "down",
+        /// Only a person can reconnect the session, for example with a phone that scans a code.
+        NeedsPerson = "needs_person",
+        /// The gateway reports a state name that flowgate does not know.
+        Unrecognized = "unrecognized",
+        /// The gateway refuses the probe or has no such session.
+        Refused = "refused",
+        /// The gateway does not respond.
+        Unreachable = "unreachable",
+    }
 }
 
-/// Call to a gateway that may reconnect a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RecoveryAction {
-    /// Connects a session that is not connected.
-    Connect,
-    /// Reconnects a session that is connected.
-    Restart,
-    /// Starts a session that was stopped.
-    Start,
+named_enum! {
+    /// Call to a gateway that may reconnect a session.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum RecoveryAction {
+        /// Connects a session that is not connected.
+        Connect = "connect",
+        /// Reconnects a session that is connected.
+        Restart = "restart",
+        /// Starts a session that was stopped.
+        Start = "start",
+    }
 }
 
 /// Alert that was raised for a problem that still exists. Later variants are more severe.
@@ -122,19 +128,6 @@ pub struct HistoryEntry {
 }
 
 impl GatewayKind {
-    /// All gateway programs.
-    pub const ALL: [Self; 3] = [Self::Wasender, Self::Waha, Self::Evolution];
-
-    /// Returns the name that the config and lists use.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Wasender => "wasender",
-            Self::Waha => "waha",
-            Self::Evolution => "evolution",
-        }
-    }
-
     /// Returns the header that contains the API key, and the prefix of its value.
     #[must_use]
     pub const fn key_header(self) -> (&'static str, &'static str) {
@@ -142,35 +135,6 @@ impl GatewayKind {
             Self::Wasender => ("authorization", "Bearer "),
             Self::Waha => ("x-api-key", ""),
             Self::Evolution => ("apikey", ""),
-        }
-    }
-}
-
-impl SessionHealth {
-    /// Returns the name that lists use.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::Up => "up",
-            Self::Starting => "starting",
-            Self::Down => "down",
-            Self::NeedsPerson => "needs_person",
-            Self::Unrecognized => "unrecognized",
-            Self::Refused => "refused",
-            Self::Unreachable => "unreachable",
-        }
-    }
-}
-
-impl RecoveryAction {
-    /// Returns the name that lists use.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Restart => "restart",
-            Self::Start => "start",
         }
     }
 }

@@ -6,7 +6,9 @@
 //! case, so the comparison ignores case. The health of a name that is not in the table is
 //! `Unrecognized`.
 
-use super::{GatewayKind, RecoveryAction, SessionHealth};
+use super::GatewayKind::{self, Evolution, Waha, Wasender};
+use super::RecoveryAction::{self, Connect, Restart, Start};
+use super::SessionHealth::{self, Down, NeedsPerson, Starting, Unrecognized, Up};
 
 /// Maximum number of characters stored of an unknown state name.
 const STATE_NAME_CHARS_MAX: usize = 64;
@@ -15,65 +17,54 @@ const STATE_NAME_CHARS_MAX: usize = 64;
 type StateRow = (&'static str, SessionHealth, Option<RecoveryAction>);
 
 const WASENDER: &[StateRow] = &[
-    ("connected", SessionHealth::Up, None),
-    ("connecting", SessionHealth::Starting, None),
+    ("connected", Up, None),
+    ("connecting", Starting, None),
     // `connect` resumes the session, or reports that a code is needed.
-    (
-        "disconnected",
-        SessionHealth::Down,
-        Some(RecoveryAction::Connect),
-    ),
-    ("need_scan", SessionHealth::NeedsPerson, None),
-    ("need_passkey", SessionHealth::NeedsPerson, None),
-    ("logged_out", SessionHealth::NeedsPerson, None),
-    ("expired", SessionHealth::NeedsPerson, None),
+    ("disconnected", Down, Some(Connect)),
+    ("need_scan", NeedsPerson, None),
+    ("need_passkey", NeedsPerson, None),
+    ("logged_out", NeedsPerson, None),
+    ("expired", NeedsPerson, None),
 ];
 
 const WAHA: &[StateRow] = &[
-    ("WORKING", SessionHealth::Up, None),
-    ("STARTING", SessionHealth::Starting, None),
-    ("FAILED", SessionHealth::Down, Some(RecoveryAction::Restart)),
-    ("STOPPED", SessionHealth::Down, Some(RecoveryAction::Start)),
-    ("SCAN_QR_CODE", SessionHealth::NeedsPerson, None),
+    ("WORKING", Up, None),
+    ("STARTING", Starting, None),
+    ("FAILED", Down, Some(Restart)),
+    ("STOPPED", Down, Some(Start)),
+    ("SCAN_QR_CODE", NeedsPerson, None),
 ];
 
 const EVOLUTION: &[StateRow] = &[
-    ("open", SessionHealth::Up, None),
-    ("connecting", SessionHealth::Starting, None),
+    ("open", Up, None),
+    ("connecting", Starting, None),
     // Evolution API refuses `restart` in this state. `connect` resumes the session, or returns a
     // code.
-    ("close", SessionHealth::Down, Some(RecoveryAction::Connect)),
+    ("close", Down, Some(Connect)),
 ];
 
 const fn state_table(kind: GatewayKind) -> &'static [StateRow] {
     match kind {
-        GatewayKind::Wasender => WASENDER,
-        GatewayKind::Waha => WAHA,
-        GatewayKind::Evolution => EVOLUTION,
+        Wasender => WASENDER,
+        Waha => WAHA,
+        Evolution => EVOLUTION,
     }
 }
 
 fn find_row(kind: GatewayKind, state: &str) -> Option<&'static StateRow> {
-    state_table(kind)
-        .iter()
-        .find(|(name, ..)| name.eq_ignore_ascii_case(state.trim()))
+    let mut rows = state_table(kind).iter();
+    rows.find(|(name, ..)| name.eq_ignore_ascii_case(state.trim()))
 }
 
 /// Returns the health of a state that a gateway reports, and the state's name as the table writes
 /// it.
 #[must_use]
 pub fn parse_state(kind: GatewayKind, state: &str) -> (SessionHealth, Box<str>) {
-    match find_row(kind, state) {
-        Some((name, condition, _)) => (*condition, (*name).into()),
-        None => (
-            SessionHealth::Unrecognized,
-            state
-                .chars()
-                .filter(|c| !c.is_control())
-                .take(STATE_NAME_CHARS_MAX)
-                .collect(),
-        ),
+    if let Some((name, health, _)) = find_row(kind, state) {
+        return (*health, (*name).into());
     }
+    let shown = state.chars().filter(|c| !c.is_control());
+    (Unrecognized, shown.take(STATE_NAME_CHARS_MAX).collect())
 }
 
 /// Returns the recovery action for a session that is down.
@@ -87,23 +78,23 @@ pub fn recovery_action(kind: GatewayKind, state: &str) -> Option<RecoveryAction>
 #[must_use]
 pub const fn action_when_stuck(kind: GatewayKind) -> RecoveryAction {
     match kind {
-        GatewayKind::Wasender => RecoveryAction::Connect,
-        GatewayKind::Waha | GatewayKind::Evolution => RecoveryAction::Restart,
+        Wasender => Connect,
+        Waha | Evolution => Restart,
     }
 }
 
 /// Returns `true` if a session in the state `starting` may be waiting for a person to scan a code.
 #[must_use]
 pub const fn starting_may_need_scan(kind: GatewayKind) -> bool {
-    matches!(kind, GatewayKind::Evolution)
+    matches!(kind, Evolution)
 }
 
 /// Returns the recovery action after a refused restart: the session was not really connected.
 #[must_use]
 pub const fn action_after_refused_restart(kind: GatewayKind) -> RecoveryAction {
     match kind {
-        GatewayKind::Wasender | GatewayKind::Evolution => RecoveryAction::Connect,
-        GatewayKind::Waha => RecoveryAction::Start,
+        Wasender | Evolution => Connect,
+        Waha => Start,
     }
 }
 
@@ -112,11 +103,11 @@ pub const fn action_after_refused_restart(kind: GatewayKind) -> RecoveryAction {
 #[must_use]
 pub fn manual_action(kind: GatewayKind, condition: SessionHealth, state: &str) -> RecoveryAction {
     match condition {
-        SessionHealth::Up => RecoveryAction::Restart,
-        SessionHealth::Down => recovery_action(kind, state).unwrap_or(action_when_stuck(kind)),
-        SessionHealth::NeedsPerson => match kind {
-            GatewayKind::Wasender | GatewayKind::Evolution => RecoveryAction::Connect,
-            GatewayKind::Waha => RecoveryAction::Restart,
+        Up => Restart,
+        Down => recovery_action(kind, state).unwrap_or(action_when_stuck(kind)),
+        NeedsPerson => match kind {
+            Wasender | Evolution => Connect,
+            Waha => Restart,
         },
         _ => action_when_stuck(kind),
     }
@@ -125,9 +116,6 @@ pub fn manual_action(kind: GatewayKind, condition: SessionHealth, state: &str) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use GatewayKind::{Evolution, Waha, Wasender};
-    use RecoveryAction::{Connect, Restart, Start};
-    use SessionHealth::{Down, NeedsPerson, Starting, Unrecognized, Up};
 
     #[test]
     fn state_lookup_ignores_case() {
@@ -148,22 +136,11 @@ mod tests {
             (Evolution, "connecting", Starting, None),
             (Evolution, "close", Down, Some(Connect)),
         ] {
-            for spelling in [
-                state.to_owned(),
-                state.to_uppercase(),
-                state.to_lowercase(),
-                format!(" {state}\n"),
-            ] {
-                assert_eq!(
-                    parse_state(kind, &spelling),
-                    (condition, state.into()),
-                    "{kind:?} {spelling}"
-                );
-                assert_eq!(
-                    recovery_action(kind, &spelling),
-                    call,
-                    "{kind:?} {spelling}"
-                );
+            let (upper, lower) = (state.to_uppercase(), state.to_lowercase());
+            for spelling in [state, &upper, &lower, &format!(" {state}\n")] {
+                let actual = (parse_state(kind, spelling), recovery_action(kind, spelling));
+                let expected = ((condition, state.into()), call);
+                assert_eq!(actual, expected, "{kind:?} {spelling}");
             }
         }
     }
@@ -179,10 +156,8 @@ mod tests {
             assert_eq!(parse_state(kind, state), (Unrecognized, state.into()));
             assert_eq!(recovery_action(kind, state), None);
         }
-        assert_eq!(
-            parse_state(Waha, &"x\n".repeat(500)).1.len(),
-            STATE_NAME_CHARS_MAX
-        );
+        let (_, long) = parse_state(Waha, &"x\n".repeat(500));
+        assert_eq!(long.len(), STATE_NAME_CHARS_MAX);
     }
 
     #[test]
@@ -201,19 +176,14 @@ mod tests {
             (Evolution, NeedsPerson, "close", Connect),
             (Evolution, Starting, "connecting", Restart),
         ] {
-            assert_eq!(
-                manual_action(kind, condition, state),
-                call,
-                "{kind:?} {state}"
-            );
+            let action = manual_action(kind, condition, state);
+            assert_eq!(action, call, "{kind:?} {state}");
         }
     }
 
     #[test]
     fn action_after_refused_restart_by_kind() {
-        assert_eq!(
-            [Wasender, Waha, Evolution].map(action_after_refused_restart),
-            [Connect, Start, Connect]
-        );
+        let actions = [Wasender, Waha, Evolution].map(action_after_refused_restart);
+        assert_eq!(actions, [Connect, Start, Connect]);
     }
 }

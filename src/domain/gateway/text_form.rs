@@ -20,13 +20,9 @@ impl TextForm {
     /// part in the match are omitted.
     #[must_use]
     pub fn parse_fields(&self, text: &str) -> Option<Map<String, Value>> {
-        let groups = self.pattern.captures(text.trim())?;
-        Some(
-            groups
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), Value::from(value.trim())))
-                .collect(),
-        )
+        let groups = self.pattern.captures(text.trim())?.into_iter();
+        let fields = groups.map(|(name, value)| (name.to_owned(), Value::from(value.trim())));
+        Some(fields.collect())
     }
 }
 
@@ -36,18 +32,14 @@ mod tests {
 
     #[test]
     fn named_groups_of_full_match_are_fields() {
+        let pattern = r"(?i)book (?P<date>\S+) (?P<time>\S+)(?: for (?P<name>.+))?";
         let form = TextForm {
             flow: FlowName::new("visit").unwrap(),
-            pattern: FullRegex::new(r"(?i)book (?P<date>\S+) (?P<time>\S+)(?: for (?P<name>.+))?")
-                .unwrap(),
+            pattern: FullRegex::new(pattern).unwrap(),
         };
-        let fields = form
-            .parse_fields(" Book 2027-01-04 09:00 for Ann \n")
-            .unwrap();
-        assert_eq!(
-            Value::from(fields).to_string(),
-            r#"{"date":"2027-01-04","time":"09:00","name":"Ann"}"#
-        );
+        let fields = form.parse_fields(" Book 2027-01-04 09:00 for Ann \n");
+        let expected = r#"{"date":"2027-01-04","time":"09:00","name":"Ann"}"#;
+        assert_eq!(Value::from(fields.unwrap()).to_string(), expected);
         assert_eq!(form.parse_fields("book 2027-01-04 09:00").unwrap().len(), 2);
         assert_eq!(form.parse_fields("please book 2027-01-04 09:00"), None);
     }

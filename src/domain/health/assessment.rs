@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::window::{WINDOW_MINUTES, WindowStats};
+use super::window::{WINDOW_MINUTES, WindowStats, sum};
 
 /// Thresholds of the error rate over 30 minutes, in percent.
 const ERROR_RATE_THRESHOLDS: [f64; 3] = [5.0, 10.0, 50.0];
@@ -58,13 +58,16 @@ pub struct Assessment {
     pub suggestion: String,
 }
 
+/// Deviation from the normal state, as a severity and a phrase.
+type Finding = (Severity, String);
+
 /// Assesses statistics against Meta's thresholds.
 #[must_use]
 pub fn assess(stats: &WindowStats) -> Assessment {
     let mut severity = Severity::Ok;
     let mut findings = Vec::new();
     let mut suggestion = None;
-    let mut add_finding = |found: Option<(Severity, String)>, suggest: &dyn Fn() -> String| {
+    let mut add_finding = |found: Option<Finding>, suggest: &dyn Fn() -> String| {
         let Some((bad, finding)) = found else { return };
         findings.push(finding);
         if bad > severity {
@@ -72,112 +75,87 @@ pub fn assess(stats: &WindowStats) -> Assessment {
             suggestion = Some(suggest());
         }
     };
-    let availability = stats
-        .availability()
-        .and_then(|available| below(available, AVAILABILITY_THRESHOLD));
-    let availability =
-        availability.map(|found| require_samples(found, stats.recent_unavailable >= FAILURES_MIN));
-    let rate = stats
-        .error_rate()
-        .and_then(|rate| above(rate, ERROR_RATE_THRESHOLDS, "error rate", "%"));
-    let rate = rate.map(|found| require_samples(found, stats.error_count() >= FAILURES_MIN));
-    let p90 = stats
-        .p90
-        .and_then(|p90| u32::try_from(p90.get()).ok())
-        .map(f64::from);
+    let availability = stats.availability();
+    let availability = availability.and_then(|percent| below(percent, AVAILABILITY_THRESHOLD));
+    let availability = require_samples(availability, stats.recent_unavailable >= FAILURES_MIN);
+    let rate = stats.error_rate();
+    let rate = rate.and_then(|rate| above(rate, ERROR_RATE_THRESHOLDS, "error rate", "%"));
+    let rate = require_samples(rate, stats.error_count() >= FAILURES_MIN);
+    let p90 = stats.p90.and_then(|p90| u32::try_from(p90.get()).ok());
+    let p90 = p90.map(f64::from);
     let latency = p90.and_then(|p90| above(p90, LATENCY_THRESHOLDS_MS, "p90 latency", "ms"));
-    let latency = latency.map(|found| require_samples(found, stats.requests >= REQUESTS_MIN));
+    let latency = require_samples(latency, stats.requests >= REQUESTS_MIN);
     add_finding(rate, &|| suggestion_for(&stats.errors));
     add_finding(availability, &|| suggestion_for(&stats.errors));
     add_finding(latency, &|| {
         "find the slow step in the log: `decrypt_ms`, `request.queue_ms` (write queue), `request.commit_ms` (disk)"
             .to_owned()
     });
-    add_finding(assess_unverified(stats), &|| {
-        suggestion_for(&stats.unverified)
-    });
-    let advice = suggestion.unwrap_or_else(|| match stats.requests {
+    let unverified = assess_unverified(stats);
+    add_finding(unverified, &|| suggestion_for(&stats.unverified));
+    let suggestion = suggestion.unwrap_or_else(|| match stats.requests {
         0 => format!("no requests in the last {WINDOW_MINUTES} minutes"),
         _ => "nothing to do".to_owned(),
     });
     Assessment {
         severity,
         findings,
-        suggestion: advice,
+        suggestion,
     }
 }
 
 /// Lowers an alert to a warning if it is based on too few requests.
-fn require_samples(
-    (severity, finding): (Severity, String),
-    are_enough: bool,
-) -> (Severity, String) {
-    match severity {
-        Severity::Alert if !are_enough => (
-            Severity::Warning,
-            format!("{finding}, but based on few requests"),
-        ),
-        _ => (severity, finding),
-    }
+fn require_samples(found: Option<Finding>, are_enough: bool) -> Option<Finding> {
+    Some(match found? {
+        (Severity::Alert, finding) if !are_enough => {
+            let finding = finding + ", but based on few requests";
+            (Severity::Warning, finding)
+        }
+        found => found,
+    })
 }
 
 /// Returns a warning if unverified requests outnumber the verified ones. A stranger can cause this,
 /// so the finding is no alert.
-fn assess_unverified(stats: &WindowStats) -> Option<(Severity, String)> {
-    let unverified = stats
-        .unverified
-        .values()
-        .fold(0_u32, |sum, count| sum.saturating_add(*count));
-    let finding = || {
-        let (kind, requests) = (
-            dominant_kind(&stats.unverified).unwrap_or_default(),
-            stats.requests,
-        );
+fn assess_unverified(stats: &WindowStats) -> Option<Finding> {
+    let (unverified, requests) = (sum(&stats.unverified), stats.requests);
+    let finding = |kind| {
         format!(
             "{unverified} requests could not be verified as Meta's ({kind}), and {requests} were verified"
         )
     };
-    (unverified > stats.requests).then(|| (Severity::Warning, finding()))
+    let kind = dominant_kind(&stats.unverified).filter(|_| unverified > requests)?;
+    Some((Severity::Warning, finding(kind)))
 }
 
 /// Returns a finding if `value` is above a threshold, or halfway to the first one.
-fn above(value: f64, thresholds: [f64; 3], what: &str, unit: &str) -> Option<(Severity, String)> {
+fn above(value: f64, thresholds: [f64; 3], what: &str, unit: &str) -> Option<Finding> {
     let [first, ..] = thresholds;
     let crossed = thresholds
         .into_iter()
         .rfind(|threshold| value >= *threshold);
-    let value_text = format_number(value);
-    match crossed {
-        Some(threshold) => Some((
-            Severity::Alert,
-            format!(
-                "{what} of {value_text} {unit} is over Meta's threshold of {} {unit}",
-                format_number(threshold)
-            ),
-        )),
-        None if value * 2.0 >= first => Some((
-            Severity::Warning,
-            format!(
-                "{what} of {value_text} {unit} is at least half of Meta's threshold of {} {unit}",
-                format_number(first)
-            ),
-        )),
-        None => None,
-    }
+    let (severity, relation, threshold) = match crossed {
+        Some(threshold) => (Severity::Alert, "over", threshold),
+        None if value * 2.0 >= first => (Severity::Warning, "at least half of", first),
+        None => return None,
+    };
+    let (value, threshold) = (format_number(value), format_number(threshold));
+    let finding =
+        format!("{what} of {value} {unit} is {relation} Meta's threshold of {threshold} {unit}");
+    Some((severity, finding))
 }
 
 /// Returns a finding if `available` is below the threshold, or halfway to it.
-fn below(available: f64, threshold: f64) -> Option<(Severity, String)> {
+fn below(available: f64, threshold: f64) -> Option<Finding> {
     let (severity, relation) = match available {
         low if low < threshold => (Severity::Alert, "below"),
         low if (100.0 - low) * 2.0 >= 100.0 - threshold => (Severity::Warning, "close to"),
         _ => return None,
     };
     let (available, threshold) = (format_number(available), format_number(threshold));
-    Some((
-        severity,
-        format!("availability of {available} % is {relation} Meta's threshold of {threshold} %"),
-    ))
+    let finding =
+        format!("availability of {available} % is {relation} Meta's threshold of {threshold} %");
+    Some((severity, finding))
 }
 
 /// Formats a number with one decimal, unless that decimal is 0.
@@ -191,30 +169,32 @@ fn suggestion_for(errors: &BTreeMap<&'static str, u32>) -> String {
     let Some(kind) = dominant_kind(errors) else {
         return "see `flowgate status`".to_owned();
     };
-    match kind {
+    let suggestion = match kind {
         "bad_signature" => {
             "put the secret of the Meta app that is connected to the flow into `meta.app_secrets`: the signatures are invalid"
-                .to_owned()
         }
-        "cannot_decrypt" => "`flowgate keys check` shows for which phone number Meta has a different key, and \
-                             `flowgate keys upload` uploads the right one"
-            .to_owned(),
+        "cannot_decrypt" => {
+            "`flowgate keys check` shows for which phone number Meta has a different key, and \
+             `flowgate keys upload` uploads the right one"
+        }
         "timeout" | "client_disconnected" => {
             "find what delays the responses: `flowgate status` shows the writer, the log `decrypt_ms` and `request.commit_ms`"
-                .to_owned()
         }
-        "busy" => "too many requests at once: `flowgate status` shows the queues, `limits` in the config sets their size".to_owned(),
-        "not_ready" | "disk_full" => "check the disk: `flowgate status` shows the problem".to_owned(),
-        kind => format!("see in the log what is wrong with the requests: outcome={kind}"),
-    }
+        "busy" => {
+            "too many requests at once: `flowgate status` shows the queues, `limits` in the config sets their size"
+        }
+        "not_ready" | "disk_full" => "check the disk: `flowgate status` shows the problem",
+        kind => {
+            return format!("see in the log what is wrong with the requests: outcome={kind}");
+        }
+    };
+    suggestion.to_owned()
 }
 
 /// Returns the most frequent kind.
 fn dominant_kind(kinds: &BTreeMap<&'static str, u32>) -> Option<&'static str> {
-    kinds
-        .iter()
-        .max_by_key(|(_, count)| **count)
-        .map(|(kind, _)| *kind)
+    let (kind, _) = kinds.iter().max_by_key(|(_, count)| **count)?;
+    Some(kind)
 }
 
 #[cfg(test)]
@@ -226,12 +206,11 @@ mod tests {
     fn stats_of(requests: u32, errors: &[(&'static str, u32)], p90: u64) -> WindowStats {
         WindowStats {
             requests,
-            errors: errors.iter().copied().collect::<BTreeMap<_, _>>(),
+            errors: errors.iter().copied().collect(),
             p50: Some(Millis::new(1)),
             p90: Some(Millis::new(p90)),
             recent_requests: requests,
-            recent_unavailable: 0,
-            unverified: BTreeMap::new(),
+            ..WindowStats::default()
         }
     }
 
@@ -240,13 +219,11 @@ mod tests {
         (assessment.severity, assessment.findings.join("; "))
     }
 
-    /// Returns the severity for this number of unavailable requests.
-    fn severity_if_unavailable(unavailable: u32, requests: u32) -> Severity {
-        let stats = WindowStats {
+    fn stats_if_unavailable(unavailable: u32, requests: u32) -> WindowStats {
+        WindowStats {
             recent_unavailable: unavailable,
             ..stats_of(requests, &[], 1)
-        };
-        assess(&stats).severity
+        }
     }
 
     #[test]
@@ -261,7 +238,7 @@ mod tests {
             assert_eq!(severity, expected, "p90 of {p90} ms");
         }
         for (unavailable, expected) in [(4, ok), (5, Warning), (10, Warning), (11, Alert)] {
-            let severity = severity_if_unavailable(unavailable, 100);
+            let severity = assess(&stats_if_unavailable(unavailable, 100)).severity;
             assert_eq!(severity, expected, "{unavailable} of 100");
         }
         assert_eq!(assess(&stats_of(1000, &[("busy", 500)], 1)).severity, Alert);
@@ -272,26 +249,14 @@ mod tests {
 
     #[test]
     fn finding_names_crossed_threshold() {
-        let unavailable = WindowStats {
-            recent_unavailable: 3,
-            ..stats_of(12, &[], 1)
-        };
-        for (stats, expected) in [
-            (
-                stats_of(24, &[("busy", 3)], 1),
-                "error rate of 12.5 % is over Meta's threshold of 10 %",
-            ),
-            (
-                stats_of(10, &[], 5100),
-                "p90 latency of 5100 ms is over Meta's threshold of 5000 ms",
-            ),
-            (
-                unavailable,
-                "availability of 75 % is below Meta's threshold of 90 %",
-            ),
-        ] {
-            assert_eq!(assess_findings(&stats).1, expected);
-        }
+        let assert_finding =
+            |stats: WindowStats, expected: &str| assert_eq!(assess_findings(&stats).1, expected);
+        let expected = "error rate of 12.5 % is over Meta's threshold of 10 %";
+        assert_finding(stats_of(24, &[("busy", 3)], 1), expected);
+        let expected = "p90 latency of 5100 ms is over Meta's threshold of 5000 ms";
+        assert_finding(stats_of(10, &[], 5100), expected);
+        let expected = "availability of 75 % is below Meta's threshold of 90 %";
+        assert_finding(stats_if_unavailable(3, 12), expected);
     }
 
     #[test]
@@ -306,7 +271,7 @@ mod tests {
             assert_eq!(severity, expected, "of {requests}");
         }
         for (unavailable, expected) in [(1, Warning), (2, Warning), (3, Alert)] {
-            let severity = severity_if_unavailable(unavailable, 3);
+            let severity = assess(&stats_if_unavailable(unavailable, 3)).severity;
             assert_eq!(severity, expected, "{unavailable} of 3");
         }
     }
@@ -322,34 +287,26 @@ mod tests {
         let finding =
             "1001 requests could not be verified as Meta's (bad_signature), and 3 were verified";
         assert_eq!(assessment.findings, [finding]);
-        assert!(
-            assessment.suggestion.contains("meta.app_secrets"),
-            "{}",
-            assessment.suggestion
-        );
-        assert_eq!(
-            assess_findings(&stats_with_unverified(10, 9)).0,
-            Severity::Ok,
-            "Meta's own are as many"
-        );
+        let suggestion = assessment.suggestion;
+        assert!(suggestion.contains("meta.app_secrets"), "{suggestion}");
+        let as_many = assess(&stats_with_unverified(10, 9));
+        assert_eq!(as_many.severity, Severity::Ok);
     }
 
     #[test]
     fn suggestion_addresses_worst_finding() {
-        let suggestion = |reading: &WindowStats| assess(reading).suggestion;
-        let signatures = stats_of(10, &[("bad_signature", 7), ("cannot_decrypt", 1)], 600);
-        assert!(suggestion(&signatures).contains("meta.app_secrets"));
-        assert!(
-            suggestion(&stats_of(10, &[("cannot_decrypt", 7)], 1)).contains("flowgate keys check")
-        );
-        assert!(
-            suggestion(&stats_of(10, &[("something_new", 7)], 1)).contains("outcome=something_new")
-        );
-        assert!(suggestion(&stats_of(10, &[], 1500)).contains("commit_ms"));
-        assert_eq!(suggestion(&stats_of(10, &[], 1)), "nothing to do");
-        assert_eq!(
-            suggestion(&WindowStats::default()),
-            "no requests in the last 30 minutes"
-        );
+        let signatures = [("bad_signature", 7), ("cannot_decrypt", 1)];
+        for (errors, p90, expected) in [
+            (&signatures[..], 600, "meta.app_secrets"),
+            (&[("cannot_decrypt", 7)], 1, "flowgate keys check"),
+            (&[("something_new", 7)], 1, "outcome=something_new"),
+            (&[], 1500, "commit_ms"),
+            (&[], 1, "nothing to do"),
+        ] {
+            let suggestion = assess(&stats_of(10, errors, p90)).suggestion;
+            assert!(suggestion.contains(expected), "{suggestion}");
+        }
+        let nothing = assess(&WindowStats::default()).suggestion;
+        assert_eq!(nothing, "no requests in the last 30 minutes");
     }
 }

@@ -74,26 +74,26 @@ impl HealthEvent {
     /// that stores the event sets `received_at`.
     #[must_use]
     pub fn new(sent_at: Option<Timestamp>, name: &str, meta_flow_id: &str, payload: &str) -> Self {
-        let sent_ms = sent_at
-            .map(|at| at.as_millis().to_string())
-            .unwrap_or_default();
+        let sent_ms = sent_at.map_or_else(String::new, |at| at.as_millis().to_string());
         let fingerprint =
             *IdempotencyKey::for_health_event([meta_flow_id, name, &sent_ms, payload]).as_bytes();
-        let stored_payload = if payload.len() <= PAYLOAD_BYTES_MAX {
-            payload.into()
-        } else {
+        let length = payload.len();
+        let note = || {
             format!(
-                r#"{{"not_stored":"the event has {} bytes, the maximum is {PAYLOAD_BYTES_MAX}"}}"#,
-                payload.len()
+                r#"{{"not_stored":"the event has {length} bytes, the maximum is {PAYLOAD_BYTES_MAX}"}}"#
             )
-            .into()
         };
+        let is_stored = length <= PAYLOAD_BYTES_MAX;
         Self {
             received_at: Timestamp::ZERO,
             sent_at,
             name: truncate_bytes(name, NAME_BYTES_MAX),
             meta_flow_id: truncate_bytes(meta_flow_id, NAME_BYTES_MAX),
-            payload: stored_payload,
+            payload: if is_stored {
+                payload.into()
+            } else {
+                note().into()
+            },
             fingerprint,
         }
     }
@@ -108,10 +108,8 @@ impl HealthEvent {
     /// can't create new labels.
     #[must_use]
     pub fn metric_label(&self) -> &'static str {
-        KNOWN_EVENTS
-            .into_iter()
-            .find(|known| *known == &*self.name)
-            .unwrap_or("other")
+        let known = KNOWN_EVENTS.into_iter().find(|known| *known == &*self.name);
+        known.unwrap_or("other")
     }
 
     /// Parses the fields of the event.
@@ -120,12 +118,10 @@ impl HealthEvent {
         let fields: Map<String, Value> = serde_json::from_str(&self.payload).unwrap_or_default();
         let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
         let number = |value: &Value| value.as_f64().or_else(|| value.as_str()?.parse().ok());
+        let threshold = fields.get("threshold").and_then(number);
         ParsedEvent {
             alert_state: text("alert_state").map(|state| state.to_uppercase()),
-            threshold: fields
-                .get("threshold")
-                .and_then(number)
-                .filter(|threshold| threshold.is_finite()),
+            threshold: threshold.filter(|threshold| threshold.is_finite()),
             new_status: text("new_status").map(|status| status.to_uppercase()),
             // Warnings have their message in a separate field.
             message: text("warning").or_else(|| text("message")),
@@ -144,10 +140,9 @@ impl ActiveEvent {
     /// Returns the state that the event reports: that of an alert, or that of the flow.
     #[must_use]
     pub fn state(&self) -> Option<&str> {
-        self.parsed
-            .alert_state
-            .as_deref()
-            .or(self.parsed.new_status.as_deref())
+        let parsed = &self.parsed;
+        let alert_state = parsed.alert_state.as_deref();
+        alert_state.or(parsed.new_status.as_deref())
     }
 
     /// Returns `true` if the event is an alert that Meta raised.
@@ -160,10 +155,8 @@ impl ActiveEvent {
     /// `BLOCKED` allows none, and customers can't open the flow.
     #[must_use]
     pub fn is_restricted(&self) -> bool {
-        matches!(
-            self.parsed.new_status.as_deref(),
-            Some("THROTTLED" | "BLOCKED")
-        )
+        let status = self.parsed.new_status.as_deref();
+        matches!(status, Some("THROTTLED" | "BLOCKED"))
     }
 
     /// Returns the severity of the event.
@@ -188,9 +181,8 @@ pub fn active_events(mut events: Vec<HealthEvent>) -> Vec<ActiveEvent> {
     events.sort_by_key(HealthEvent::occurred_at);
     let mut active_by_kind: BTreeMap<(Box<str>, Box<str>), Vec<ActiveEvent>> = BTreeMap::new();
     for event in events.into_iter().map(ActiveEvent::new) {
-        let active = active_by_kind
-            .entry((event.event.meta_flow_id.clone(), event.event.name.clone()))
-            .or_default();
+        let kind = (event.event.meta_flow_id.clone(), event.event.name.clone());
+        let active = active_by_kind.entry(kind).or_default();
         match event.parsed.alert_state.as_deref() {
             Some("DEACTIVATED") => active.retain(|raised| remains_active(raised, &event)),
             // Each threshold has its own alert: Meta raises 5 % and 10 % one after the other.
@@ -201,23 +193,16 @@ pub fn active_events(mut events: Vec<HealthEvent>) -> Vec<ActiveEvent> {
             None => *active = vec![event],
         }
     }
-    active_by_kind
-        .into_values()
-        .filter_map(|mut active| active.pop())
-        .collect()
+    let active = active_by_kind.into_values();
+    active.filter_map(|mut active| active.pop()).collect()
 }
 
 /// Returns `true` if the alert `raised` is still active after the alert `ended` was lifted. A rate
 /// or latency below one threshold is also below every higher threshold.
 fn remains_active(raised: &ActiveEvent, ended: &ActiveEvent) -> bool {
-    match (raised.parsed.threshold, ended.parsed.threshold) {
-        (Some(raised_threshold), Some(cleared_threshold))
-            if &*ended.event.name != AVAILABILITY_EVENT =>
-        {
-            raised_threshold < cleared_threshold
-        }
-        _ => false,
-    }
+    let thresholds = raised.parsed.threshold.zip(ended.parsed.threshold);
+    &*ended.event.name != AVAILABILITY_EVENT
+        && thresholds.is_some_and(|(raised, ended)| raised < ended)
 }
 
 #[cfg(test)]
@@ -279,17 +264,11 @@ mod tests {
             status(3, "1", "PUBLISHED"),
             status(2, "2", "Blocked"),
         ]);
-        let outcomes: Vec<_> = active
+        let outcomes = active
             .iter()
-            .map(|event| {
-                (
-                    event.parsed.new_status.as_deref().unwrap(),
-                    event.severity(),
-                )
-            })
-            .collect();
-        let published = ("PUBLISHED", Severity::Ok);
-        assert_eq!(outcomes, [published, ("BLOCKED", Severity::Alert)]);
+            .map(|event| (event.state().unwrap(), event.severity()));
+        let expected = [("PUBLISHED", Severity::Ok), ("BLOCKED", Severity::Alert)];
+        assert!(outcomes.eq(expected), "{active:?}");
     }
 
     #[test]
@@ -300,11 +279,16 @@ mod tests {
         let fields = json!({"warning": "soon"});
         let warning = event_named(2, "1", "FLOW_VERSION_EXPIRY_WARNING", &fields);
         let active = active_events(vec![unknown, warning]);
+        let message = |event: &ActiveEvent| event.parsed.message.clone().unwrap();
         let shown: Vec<_> = active
             .iter()
-            .map(|event| (event.parsed.message.as_deref().unwrap(), event.severity()))
+            .map(|event| (message(event), event.severity()))
             .collect();
-        assert_eq!(shown, [("hic", Severity::Ok), ("soon", Severity::Warning)]);
+        let expected = [("hic", Severity::Ok), ("soon", Severity::Warning)];
+        assert_eq!(
+            shown,
+            expected.map(|(text, severity)| (text.to_owned(), severity))
+        );
     }
 
     #[test]
@@ -317,10 +301,8 @@ mod tests {
             event_named(1, "1", "X", &fields)
         };
         let payload = large("a").payload;
-        assert!(
-            payload.len() < 200 && payload.contains("65560 bytes"),
-            "{payload}"
-        );
+        assert!(payload.len() < 200, "{payload}");
+        assert!(payload.contains("65560 bytes"), "{payload}");
         assert_ne!(large("a").fingerprint, large("b").fingerprint);
     }
 }

@@ -42,15 +42,12 @@ impl RefusalCounters {
     /// monotonic clock.
     pub fn record_capacity_refusal(&mut self, now: Duration, reason: &'static str) {
         let minute = minute_index(now);
-        self.capacity_refusals
-            .retain(|(then, ..)| is_recent(*then, minute));
-        match self
-            .capacity_refusals
-            .iter_mut()
-            .find(|(then, of, _)| (*then, *of) == (minute, reason))
-        {
+        let refusals = &mut self.capacity_refusals;
+        refusals.retain(|(then, ..)| is_recent(*then, minute));
+        let is_same = |entry: &&mut (u64, &str, u64)| (entry.0, entry.1) == (minute, reason);
+        match refusals.iter_mut().find(is_same) {
             Some((.., total)) => add_to(total, 1),
-            None => self.capacity_refusals.push_back((minute, reason, 1)),
+            None => refusals.push_back((minute, reason, 1)),
         }
     }
 
@@ -64,12 +61,10 @@ impl RefusalCounters {
     #[must_use]
     pub fn stats(&self, now: Duration) -> RefusalStats {
         let mut capacity_refusals = BTreeMap::new();
-        for (_, reason, total) in self
-            .capacity_refusals
-            .iter()
-            .filter(|(then, ..)| is_recent(*then, minute_index(now)))
-        {
-            add_to(capacity_refusals.entry(*reason).or_default(), *total);
+        for (then, reason, total) in &self.capacity_refusals {
+            if is_recent(*then, minute_index(now)) {
+                add_to(capacity_refusals.entry(*reason).or_default(), *total);
+            }
         }
         RefusalStats {
             by_reason: self.by_reason.clone(),
@@ -83,30 +78,25 @@ impl RefusalStats {
     /// Returns warnings for the operator, one sentence each.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings: Vec<String> = wrong_app_secret::warning(self.signature_failures)
-            .into_iter()
-            .collect();
+        let app_secret = wrong_app_secret::warning(self.signature_failures);
         let total: u64 = self.capacity_refusals.values().sum();
-        if total > 0 {
-            let subject = if total == 1 {
-                "form or webhook was"
-            } else {
-                "forms and webhooks were"
-            };
-            warnings.push(format!(
-                "{total} {subject} refused in the last hour: {}",
-                format_counts(&self.capacity_refusals)
-            ));
-        }
-        warnings
+        let subject = match total {
+            1 => "form or webhook was",
+            _ => "forms and webhooks were",
+        };
+        let capacity = (total > 0).then(|| {
+            let counts = format_counts(&self.capacity_refusals);
+            format!("{total} {subject} refused in the last hour: {counts}")
+        });
+        app_secret.into_iter().chain(capacity).collect()
     }
 }
 
 /// Formats counts by reason, such as `3 bad_signature, 1 busy`.
 #[must_use]
 pub fn format_counts<R: Display, C: Display>(counts: &BTreeMap<R, C>) -> String {
+    let counts = counts.iter();
     let counts: Vec<String> = counts
-        .iter()
         .map(|(reason, many)| format!("{many} {reason}"))
         .collect();
     counts.join(", ")
@@ -135,16 +125,15 @@ mod tests {
         for (at, reason) in [(0, "busy"), (0, "busy"), (30, "disk_full"), (30, "busy")] {
             counters.record_capacity_refusal(minute(at), reason);
         }
-        let warnings_at = |at| counters.stats(minute(at)).warnings();
-        assert_eq!(
-            warnings_at(59),
-            ["4 forms and webhooks were refused in the last hour: 3 busy, 1 disk_full"]
-        );
-        assert_eq!(
-            warnings_at(60),
-            ["2 forms and webhooks were refused in the last hour: 1 busy, 1 disk_full"]
-        );
-        assert_eq!(warnings_at(90), Vec::<String>::new());
+        for (at, total, counts) in [
+            (59, 4, "3 busy, 1 disk_full"),
+            (60, 2, "1 busy, 1 disk_full"),
+        ] {
+            let expected =
+                format!("{total} forms and webhooks were refused in the last hour: {counts}");
+            assert_eq!(counters.stats(minute(at)).warnings(), [expected]);
+        }
+        assert!(counters.stats(minute(90)).warnings().is_empty());
         counters.record_capacity_refusal(minute(200), "busy");
         // Refusals of earlier hours use no memory.
         assert_eq!(counters.capacity_refusals.len(), 1);

@@ -116,13 +116,8 @@ impl HealthWindow {
 
     fn current_minute(&mut self, now: Duration) -> Option<&mut Minute> {
         let index = minute_index(now);
-        while self
-            .minutes
-            .front()
-            .is_some_and(|first| !is_within(first.index, index, WINDOW_MINUTES))
-        {
-            self.minutes.pop_front();
-        }
+        let is_old = |minute: &mut Minute| !is_within(minute.index, index, WINDOW_MINUTES);
+        while self.minutes.pop_front_if(is_old).is_some() {}
         // At the end of a minute, a thread may record its sample a moment late. The later minute
         // gets that sample.
         if self.minutes.back().is_none_or(|last| last.index < index) {
@@ -137,12 +132,9 @@ impl HealthWindow {
         let now = minute_index(now);
         let mut stats = WindowStats::default();
         let mut latencies = [0_u32; BUCKETS];
-        for minute in self
-            .minutes
-            .iter()
-            .filter(|minute| is_within(minute.index, now, WINDOW_MINUTES))
-        {
-            stats.requests = stats.requests.saturating_add(minute.requests);
+        let is_in_window = |minute: &&Minute| is_within(minute.index, now, WINDOW_MINUTES);
+        for minute in self.minutes.iter().filter(is_in_window) {
+            add(&mut stats.requests, minute.requests);
             for (kind, count) in &minute.errors {
                 add(stats.errors.entry(kind).or_default(), *count);
             }
@@ -164,15 +156,14 @@ impl HealthWindow {
 }
 
 impl Minute {
-    fn new(number: u64) -> Self {
-        let latencies = Box::new([0; BUCKETS]);
+    fn new(index: u64) -> Self {
         Self {
-            index: number,
+            index,
             requests: 0,
             unavailable: 0,
             errors: BTreeMap::new(),
             unverified: BTreeMap::new(),
-            latencies,
+            latencies: Box::new([0; BUCKETS]),
         }
     }
 
@@ -192,9 +183,7 @@ impl WindowStats {
     /// Returns the number of requests that were errors.
     #[must_use]
     pub fn error_count(&self) -> u32 {
-        self.errors
-            .values()
-            .fold(0, |sum, count| sum.saturating_add(*count))
+        sum(&self.errors)
     }
 
     /// Returns the error rate in percent of the requests. `None` without requests.
@@ -207,11 +196,15 @@ impl WindowStats {
     /// requests.
     #[must_use]
     pub fn availability(&self) -> Option<f64> {
-        percent(
-            self.recent_requests.saturating_sub(self.recent_unavailable),
-            self.recent_requests,
-        )
+        let available = self.recent_requests.saturating_sub(self.recent_unavailable);
+        percent(available, self.recent_requests)
     }
+}
+
+/// Returns the sum of the counts of all kinds.
+pub(super) fn sum(counts: &BTreeMap<&'static str, u32>) -> u32 {
+    let counts = counts.values();
+    counts.fold(0, |sum, count| sum.saturating_add(*count))
 }
 
 fn add(sum: &mut u32, more: u32) {
@@ -274,25 +267,22 @@ mod tests {
 
     #[test]
     fn sample_error_follows_meta_definition() {
-        let error_of =
-            |status, took| RequestSample::new(status, "kind", Millis::new(took)).error_kind;
-        assert_eq!(error_of(Some(200), 9_999), None);
-        // Status 427 reports an invalid token, which is a success.
-        assert_eq!(error_of(Some(427), 1), None);
-        assert_eq!(error_of(Some(200), 10_000), Some("timeout"));
-        for status in [421, 432, 400, 503] {
-            assert_eq!(error_of(Some(status), 1), Some("kind"), "{status}");
+        for (status, took, error_kind, is_unavailable) in [
+            (Some(200), 9_999, None, false),
+            // Status 427 reports an invalid token, which is a success.
+            (Some(427), 1, None, false),
+            (Some(200), 10_000, Some("timeout"), true),
+            (Some(421), 1, Some("kind"), false),
+            (Some(432), 1, Some("kind"), false),
+            (Some(400), 1, Some("kind"), false),
+            (Some(503), 1, Some("kind"), true),
+            // The client disconnected first.
+            (None, 1, Some("client_disconnected"), true),
+        ] {
+            let sample = RequestSample::new(status, "kind", Millis::new(took));
+            assert_eq!(sample.error_kind, error_kind, "{status:?} {took}");
+            assert_eq!(sample.is_unavailable, is_unavailable, "{status:?} {took}");
         }
-        // The client disconnected first.
-        assert_eq!(error_of(None, 1), Some("client_disconnected"));
-        let unavailable_of =
-            |status, took| RequestSample::new(status, "kind", Millis::new(took)).is_unavailable;
-        assert!(
-            unavailable_of(Some(503), 1)
-                && unavailable_of(Some(200), 10_000)
-                && unavailable_of(None, 1)
-        );
-        assert!(!unavailable_of(Some(432), 1) && !unavailable_of(Some(421), 1));
     }
 
     #[test]
@@ -303,8 +293,8 @@ mod tests {
         }
         let stats = window.stats(MINUTE);
         assert_eq!(
-            (stats.p50, stats.p90),
-            (Some(Millis::new(5)), Some(Millis::new(9)))
+            [stats.p50, stats.p90],
+            [5, 9].map(|ms| Some(Millis::new(ms)))
         );
         window.record_sample(MINUTE, successful_sample(1_000_000));
         window.record_sample(MINUTE, successful_sample(1_000_000));
@@ -314,34 +304,20 @@ mod tests {
     #[test]
     fn window_drops_old_minutes() {
         let mut window = HealthWindow::default();
-        window.record_sample(
-            Duration::ZERO,
-            RequestSample::new(Some(503), "busy", Millis::new(2)),
-        );
-        window.record_sample(
-            MINUTE * 20,
-            RequestSample::new(Some(432), "bad_signature", Millis::new(1)),
-        );
+        let busy = RequestSample::new(Some(503), "busy", Millis::new(2));
+        window.record_sample(Duration::ZERO, busy);
+        let bad_signature = RequestSample::new(Some(432), "bad_signature", Millis::new(1));
+        window.record_sample(MINUTE * 20, bad_signature);
         window.record_sample(MINUTE * 20, successful_sample(1));
         let stats = window.stats(MINUTE * 20);
-        assert_eq!(
-            stats.errors,
-            BTreeMap::from([("bad_signature", 1), ("busy", 1)])
-        );
-        assert_eq!(
-            (
-                stats.requests,
-                stats.recent_requests,
-                stats.recent_unavailable
-            ),
-            (3, 2, 0)
-        );
+        let errors = BTreeMap::from([("bad_signature", 1), ("busy", 1)]);
+        assert_eq!(stats.errors, errors);
+        assert_eq!((stats.requests, stats.recent_requests), (3, 2));
+        assert_eq!(stats.recent_unavailable, 0);
         assert_eq!(stats.availability(), Some(100.0));
         let later = window.stats(MINUTE * 31);
-        assert_eq!(
-            (later.requests, later.recent_requests, later.error_rate()),
-            (2, 0, Some(50.0))
-        );
+        assert_eq!((later.requests, later.recent_requests), (2, 0));
+        assert_eq!(later.error_rate(), Some(50.0));
         assert_eq!(window.stats(MINUTE * 60), WindowStats::default());
     }
 
@@ -350,14 +326,11 @@ mod tests {
         let mut window = HealthWindow::default();
         window.record_unverified(MINUTE, "bad_signature");
         window.record_unverified(MINUTE * 2, "bad_signature");
-        let unverified = BTreeMap::from([("bad_signature", 2)]);
-        assert_eq!(
-            window.stats(MINUTE * 2),
-            WindowStats {
-                unverified,
-                ..WindowStats::default()
-            }
-        );
+        let expected = WindowStats {
+            unverified: BTreeMap::from([("bad_signature", 2)]),
+            ..WindowStats::default()
+        };
+        assert_eq!(window.stats(MINUTE * 2), expected);
         assert_eq!(window.stats(MINUTE * 60), WindowStats::default());
     }
 

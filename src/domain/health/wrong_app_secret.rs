@@ -28,10 +28,9 @@ impl SignatureFailures {
     /// Returns the number of failures, or 0 below the minimum for a warning.
     #[must_use]
     pub const fn suspicious_count(&self) -> u64 {
-        if self.0 < SIGNATURE_FAILURES_MIN {
-            0
-        } else {
-            self.0
+        match self.0 {
+            ..SIGNATURE_FAILURES_MIN => 0,
+            failures => failures,
         }
     }
 }
@@ -59,11 +58,9 @@ mod tests {
     #[test]
     fn wrong_app_secret_is_reported_after_five_failures() {
         let mut failures = SignatureFailures::default();
-        assert_eq!(
-            [false; 7].map(|fits| failures.record(fits)),
-            [false, false, false, false, true, false, false],
-            "one warning"
-        );
+        let results = [false; 7].map(|fits| failures.record(fits));
+        // There is one warning.
+        assert_eq!(results, [false, false, false, false, true, false, false]);
         assert_eq!(failures.suspicious_count(), 7);
         let shown = warning(failures.suspicious_count()).unwrap();
         assert!(shown.starts_with("the last 7 signed requests"), "{shown}");

@@ -14,60 +14,40 @@ use super::time::{Millis, Timestamp};
 /// after that comes from a clock that ran ahead.
 pub const RETRY_SPREAD_MAX: Millis = Millis::from_secs(7 * 24 * 60 * 60);
 
-/// Kind of work that a job does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum JobKind {
-    /// Processes a submission and assigns its lead.
-    Process,
-    /// Parses again a webhook message that could not be parsed, or that no flow accepted.
-    Message,
-    /// Sends an event to a destination.
-    Deliver,
-}
-
-impl JobKind {
-    /// Returns the name that lists and logs show.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Process => "process",
-            Self::Message => "message",
-            Self::Deliver => "deliver",
-        }
+named_enum! {
+    /// Kind of work that a job does.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum JobKind {
+        /// Processes a submission and assigns its lead.
+        Process = "process",
+        /// Parses again a webhook message that could not be parsed, or that no flow accepted.
+        Message = "message",
+        /// Sends an event to a destination.
+        Deliver = "deliver",
     }
 }
 
-/// Stored state of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum JobState {
-    /// The job waits until it is due, or is running.
-    Scheduled,
-    /// The job succeeded.
-    Done,
-    /// Dead letter: the job has used up its attempts or can't succeed.
-    Dead,
-    /// An admin discarded the dead letter or the scheduled delivery.
-    Discarded,
-    /// The delivery waited too long and is not sent, unless an admin retries it. Only deliveries
-    /// have this state.
-    Expired,
+named_enum! {
+    /// Stored state of a job.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum JobState {
+        /// The job waits until it is due, or is running.
+        Scheduled = "scheduled",
+        /// The job succeeded.
+        Done = "done",
+        /// Dead letter: the job has used up its attempts or can't succeed.
+        Dead = "dead",
+        /// An admin discarded the dead letter or the scheduled delivery.
+        Discarded = "discarded",
+        /// The delivery waited too long and is not sent, unless an admin retries it. Only
+        /// deliveries have this state.
+        Expired = "expired",
+    }
 }
 
 impl JobState {
-    /// Returns the name that lists and logs show.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Scheduled => "scheduled",
-            Self::Done => "done",
-            Self::Dead => "dead",
-            Self::Discarded => "discarded",
-            Self::Expired => "expired",
-        }
-    }
-
     /// Returns `true` if the job is done, discarded or expired. Only a later report that a
     /// delivered message did not arrive can reopen such a job. A dead letter is not terminal,
     /// because it waits for an admin.
@@ -276,49 +256,29 @@ mod tests {
             Discard, DiscardScheduled, Expire, Finish, MarkDead, Reopen, Retry, RetryManually,
         };
         use JobState::{Dead, Discarded, Done, Expired, Scheduled};
-        let allowed = [
-            (Scheduled, Finish, Done),
-            (Scheduled, Retry, Scheduled),
-            (Scheduled, MarkDead, Dead),
-            (Dead, RetryManually, Scheduled),
-            (Dead, Discard, Discarded),
-            (Done, Reopen, Scheduled),
-            (Scheduled, Expire, Expired),
-            (Scheduled, DiscardScheduled, Discarded),
-            (Expired, RetryManually, Scheduled),
-        ];
-        for state in [Scheduled, Done, Dead, Discarded, Expired] {
-            for event in [
-                Finish,
-                Retry,
-                MarkDead,
-                RetryManually,
-                Discard,
-                Reopen,
-                Expire,
-                DiscardScheduled,
-            ] {
-                let expected = allowed
-                    .iter()
-                    .find(|(s, e, _)| (*s, *e) == (state, event))
-                    .map(|(_, _, to)| *to);
-                assert_eq!(
-                    state.transition(event).ok(),
-                    expected,
-                    "{state:?} {event:?}"
-                );
-            }
+        // The states after these events, in this order. `None`: not allowed.
+        let attempt_events = [Finish, Retry, MarkDead, Expire];
+        let later_events = [RetryManually, Discard, Reopen, DiscardScheduled];
+        let none = [None; 4];
+        let scheduled = [Some(Done), Some(Scheduled), Some(Dead), Some(Expired)];
+        let discarded = [None, None, None, Some(Discarded)];
+        for (state, attempt_states, later_states) in [
+            (Scheduled, scheduled, discarded),
+            (Done, none, [None, None, Some(Scheduled), None]),
+            (Dead, none, [Some(Scheduled), Some(Discarded), None, None]),
+            (Discarded, none, none),
+            (Expired, none, [Some(Scheduled), None, None, None]),
+        ] {
+            let next = |event| state.transition(event).ok();
+            assert_eq!(attempt_events.map(next), attempt_states, "{state:?}");
+            assert_eq!(later_events.map(next), later_states, "{state:?}");
         }
     }
 
     #[test]
     fn illegal_transition_error_is_a_sentence() {
-        let refused = JobState::Done
-            .transition(JobEvent::RetryManually)
-            .unwrap_err();
-        assert_eq!(
-            refused.to_string(),
-            "a job that is done can't be retried by an admin"
-        );
+        let refused = JobState::Done.transition(JobEvent::RetryManually);
+        let expected = "a job that is done can't be retried by an admin";
+        assert_eq!(refused.unwrap_err().to_string(), expected);
     }
 }

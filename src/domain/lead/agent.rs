@@ -98,10 +98,8 @@ impl Agent {
     /// change by time alone.
     #[must_use]
     pub fn next_change_at(&self, now: Timestamp) -> Option<Timestamp> {
-        let absences = self
-            .absences
-            .iter()
-            .flat_map(|absence| [absence.from, absence.to]);
+        let absences = self.absences.iter();
+        let absences = absences.flat_map(|absence| [absence.from, absence.to]);
         // The start of the day counts too, because the clock may have been set back to before it.
         let full_day = [self.last_lead_day, self.last_lead_day.saturating_add(1)].map(midnight);
         let is_full_day = self
@@ -138,11 +136,8 @@ impl Agent {
     }
 
     fn is_full_today(&self, now: Timestamp) -> bool {
-        let leads_today = if self.last_lead_day == day_index(now) {
-            self.leads_that_day
-        } else {
-            0
-        };
+        let is_today = self.last_lead_day == day_index(now);
+        let leads_today = if is_today { self.leads_that_day } else { 0 };
         self.max_leads_per_day.is_some_and(|max| leads_today >= max)
     }
 }
@@ -163,18 +158,24 @@ mod tests {
     const NOON: Timestamp = Timestamp::from_millis(20_000 * 86_400_000 + 43_200_000);
 
     fn ann() -> Agent {
-        Agent::new(
-            AgentName::new("ann").unwrap(),
-            TeamName::new("sales").unwrap(),
-            1,
-            NOON,
-        )
+        let (name, team) = (AgentName::new("ann"), TeamName::new("sales"));
+        Agent::new(name.unwrap(), team.unwrap(), 1, NOON)
+    }
+
+    /// Asserts the reason why `agent` is unavailable at `now`, and the time of the next change.
+    fn assert_state(
+        agent: &Agent,
+        now: Timestamp,
+        reason: Option<CandidateOutcome>,
+        next_change_at: Option<Timestamp>,
+    ) {
+        assert_eq!(agent.unavailable_reason(now), reason, "{now}");
+        assert_eq!(agent.next_change_at(now), next_change_at, "{now}");
     }
 
     #[test]
     fn new_agent_is_available() {
-        assert_eq!(ann().unavailable_reason(NOON), None);
-        assert_eq!(ann().next_change_at(NOON), None);
+        assert_state(&ann(), NOON, None, None);
     }
 
     #[test]
@@ -201,13 +202,10 @@ mod tests {
         ann.record_assignment(NOON);
         ann.record_release();
         // A closed lead still counts for the day.
-        assert_eq!(ann.unavailable_reason(NOON), Some(FullToday));
         let midnight = Timestamp::from_millis(20_001 * 86_400_000);
-        assert_eq!(ann.next_change_at(NOON), Some(midnight));
-        assert_eq!(
-            ann.unavailable_reason(midnight.minus(Millis::new(1))),
-            Some(FullToday)
-        );
+        assert_state(&ann, NOON, Some(FullToday), Some(midnight));
+        let evening = midnight.minus(Millis::new(1));
+        assert_eq!(ann.unavailable_reason(evening), Some(FullToday));
         assert_eq!(ann.unavailable_reason(midnight), None);
         ann.record_assignment(midnight);
         assert_eq!(ann.leads_that_day, 1);
@@ -221,13 +219,7 @@ mod tests {
         };
         ann.record_assignment(NOON);
         let (yesterday, morning) = (NOON.minus(DAY), midnight(20_000));
-        assert_eq!(
-            (
-                ann.unavailable_reason(yesterday),
-                ann.next_change_at(yesterday)
-            ),
-            (None, Some(morning))
-        );
+        assert_state(&ann, yesterday, None, Some(morning));
         assert_eq!(ann.unavailable_reason(morning), Some(FullToday));
     }
 
@@ -239,18 +231,9 @@ mod tests {
             absences: vec![Absence { from, to }],
             ..ann()
         };
-        assert_eq!(
-            (ann.unavailable_reason(NOON), ann.next_change_at(NOON)),
-            (None, Some(from))
-        );
-        assert_eq!(
-            (ann.unavailable_reason(from), ann.next_change_at(from)),
-            (Some(Absent), Some(to))
-        );
-        assert_eq!(
-            (ann.unavailable_reason(to), ann.next_change_at(to)),
-            (None, None)
-        );
+        assert_state(&ann, NOON, None, Some(from));
+        assert_state(&ann, from, Some(Absent), Some(to));
+        assert_state(&ann, to, None, None);
     }
 
     #[test]
@@ -261,13 +244,10 @@ mod tests {
             ..ann()
         };
         assert_eq!(paused.unavailable_reason(NOON), Some(Paused));
-        assert_eq!(
-            Agent {
-                is_removed: true,
-                ..paused
-            }
-            .unavailable_reason(NOON),
-            Some(Removed)
-        );
+        let removed = Agent {
+            is_removed: true,
+            ..paused
+        };
+        assert_eq!(removed.unavailable_reason(NOON), Some(Removed));
     }
 }

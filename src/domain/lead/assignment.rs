@@ -38,37 +38,24 @@ impl Assignment {
     }
 }
 
-/// Rule that decided an assignment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AssignmentReason {
-    /// The agent with the fewest open leads by weight got the lead.
-    LeastLoaded,
-    /// The agent who had this customer before got the lead.
-    KnownCustomer,
-    /// An admin assigned the lead.
-    Manual,
-    /// No agent of the team can accept a lead.
-    NoAgentFree,
-    /// The lead is queued, because older leads of the team are waiting too.
-    #[default]
-    Queued,
-    /// The agent whom the customer chose, or was shown, got the lead.
-    Chosen,
-}
-
-impl AssignmentReason {
-    /// Returns the name that lists and logs show.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::LeastLoaded => "least_loaded",
-            Self::KnownCustomer => "known_customer",
-            Self::Manual => "manual",
-            Self::NoAgentFree => "no_agent_free",
-            Self::Queued => "queued",
-            Self::Chosen => "chosen",
-        }
+named_enum! {
+    /// Rule that decided an assignment.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum AssignmentReason {
+        /// The agent with the fewest open leads by weight got the lead.
+        LeastLoaded = "least_loaded",
+        /// The agent who had this customer before got the lead.
+        KnownCustomer = "known_customer",
+        /// An admin assigned the lead.
+        Manual = "manual",
+        /// No agent of the team can accept a lead.
+        NoAgentFree = "no_agent_free",
+        /// The lead is queued, because older leads of the team are waiting too.
+        #[default]
+        Queued = "queued",
+        /// The agent whom the customer chose, or was shown, got the lead.
+        Chosen = "chosen",
     }
 }
 
@@ -85,53 +72,34 @@ pub struct AgentCandidate {
     pub outcome: CandidateOutcome,
 }
 
-/// Reason why a candidate got a lead or did not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CandidateOutcome {
-    /// The agent got the lead.
-    Chosen,
-    /// The agent has more open leads by weight.
-    MoreLoaded,
-    /// The agent has the same load, but got a lead more recently.
-    WaitedLess,
-    /// The agent is equal in load and idle time, but was added later.
-    AddedLater,
-    /// The customer belongs to another agent.
-    NotTheirCustomer,
-    /// The agent has the maximum number of open leads.
-    Full,
-    /// The agent has got the maximum number of leads today.
-    FullToday,
-    /// The agent is absent.
-    Absent,
-    /// An admin paused the agent.
-    Paused,
-    /// The agent knows the customer, but is in another team now.
-    OtherTeam,
-    /// The agent knows the customer, but was removed.
-    Removed,
-    /// The customer chose another agent.
-    NotChosen,
-}
-
-impl CandidateOutcome {
-    /// Returns the name that lists and logs show.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Chosen => "chosen",
-            Self::MoreLoaded => "more_loaded",
-            Self::WaitedLess => "waited_less",
-            Self::AddedLater => "added_later",
-            Self::NotTheirCustomer => "not_their_customer",
-            Self::Full => "full",
-            Self::FullToday => "full_today",
-            Self::Absent => "absent",
-            Self::Paused => "paused",
-            Self::OtherTeam => "other_team",
-            Self::Removed => "removed",
-            Self::NotChosen => "not_chosen",
-        }
+named_enum! {
+    /// Reason why a candidate got a lead or did not.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum CandidateOutcome {
+        /// The agent got the lead.
+        Chosen = "chosen",
+        /// The agent has more open leads by weight.
+        MoreLoaded = "more_loaded",
+        /// The agent has the same load, but got a lead more recently.
+        WaitedLess = "waited_less",
+        /// The agent is equal in load and idle time, but was added later.
+        AddedLater = "added_later",
+        /// The customer belongs to another agent.
+        NotTheirCustomer = "not_their_customer",
+        /// The agent has the maximum number of open leads.
+        Full = "full",
+        /// The agent has got the maximum number of leads today.
+        FullToday = "full_today",
+        /// The agent is absent.
+        Absent = "absent",
+        /// An admin paused the agent.
+        Paused = "paused",
+        /// The agent knows the customer, but is in another team now.
+        OtherTeam = "other_team",
+        /// The agent knows the customer, but was removed.
+        Removed = "removed",
+        /// The customer chose another agent.
+        NotChosen = "not_chosen",
     }
 }

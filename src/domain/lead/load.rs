@@ -39,8 +39,8 @@ mod tests {
 
     #[test]
     fn load_ranks_compare_as_fractions() {
-        let load = |current, weight| LeadLoad {
-            current_leads: current,
+        let load = |current_leads, weight| LeadLoad {
+            current_leads,
             weight,
         };
         assert_eq!(load(1, 2), load(2, 4));

@@ -42,23 +42,14 @@ pub struct Lead {
     pub assignment: Assignment,
 }
 
-/// State of a lead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LeadState {
-    /// The lead counts among its agent's open leads, or is waiting.
-    Open,
-    /// The lead is closed.
-    Closed,
-}
-
-impl LeadState {
-    /// Returns the name that lists and logs show.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Closed => "closed",
-        }
+named_enum! {
+    /// State of a lead.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum LeadState {
+        /// The lead counts among its agent's open leads, or is waiting.
+        Open = "open",
+        /// The lead is closed.
+        Closed = "closed",
     }
 }

@@ -75,20 +75,16 @@ impl IdempotencyKey {
         token: Option<&FlowToken>,
         customer: &Customer,
     ) -> Option<Self> {
-        match (token.filter(|token| token.is_usable()), customer.name()) {
-            (Some(token), _) => Some(Self::for_token(flow, token)),
-            (None, Some(name)) => Some(Self::for_draft_of_customer(flow, name)),
-            (None, None) => None,
-        }
+        let token = token.filter(|token| token.is_usable());
+        let key = token.map(|token| Self::for_token(flow, token));
+        key.or_else(|| Some(Self::for_draft_of_customer(flow, customer.name()?)))
     }
 
     /// Returns the key of a draft without a usable token, by the name of its customer.
     #[must_use]
     pub fn for_draft_of_customer(flow: &FlowName, name: &str) -> Self {
-        Self::hash_parts(
-            "draft of user",
-            &[flow.as_str(), &without_mobile_digit(name)],
-        )
+        let name = without_mobile_digit(name);
+        Self::hash_parts("draft of user", &[flow.as_str(), &name])
     }
 
     /// Returns the key of a name that a customer no longer has.
@@ -127,9 +123,8 @@ impl IdempotencyKey {
     /// of `customer`.
     pub fn for_customer_names(self, customer: &Customer) -> impl Iterator<Item = Self> {
         let key = self.to_string();
-        customer
-            .names()
-            .map(move |name| Self::hash_parts("of customer", &[&key, &without_mobile_digit(name)]))
+        let names = customer.names().map(without_mobile_digit);
+        names.map(move |name| Self::hash_parts("of customer", &[&key, &name]))
     }
 
     /// Returns the key that marks this key as shared: several customers have submitted a form under
@@ -168,12 +163,9 @@ impl IdempotencyKey {
     /// Parses the key from a reference of 32 lower-case hexadecimal digits.
     #[must_use]
     pub fn from_reference(text: &str) -> Option<Self> {
-        let is_hex = text.len() == 32
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        let number = is_hex.then(|| u128::from_str_radix(text, 16).ok())??;
-        Some(Self(number.to_be_bytes()))
+        let key = Self(u128::from_str_radix(text, 16).ok()?.to_be_bytes());
+        // The comparison excludes signs, upper-case digits and other lengths.
+        (key.to_string() == text).then_some(key)
     }
 
     /// Returns the bytes to store.
@@ -206,30 +198,22 @@ mod tests {
     #[test]
     fn key_depends_on_flow_and_part_boundaries() {
         let token = |text| FlowToken::new(text).unwrap();
-        let key = IdempotencyKey::for_token(&flow("a"), &token("bc"));
-        assert_eq!(key, IdempotencyKey::for_token(&flow("a"), &token("bc")));
-        assert_ne!(key, IdempotencyKey::for_token(&flow("ab"), &token("c")));
-        assert_ne!(
-            key,
-            IdempotencyKey::for_message(&MessageId::new("bc").unwrap())
-        );
+        let for_token = |name, text| IdempotencyKey::for_token(&flow(name), &token(text));
+        let key = for_token("a", "bc");
+        assert_eq!(key, for_token("a", "bc"));
+        assert_ne!(key, for_token("ab", "c"));
+        let message = MessageId::new("bc").unwrap();
+        assert_ne!(key, IdempotencyKey::for_message(&message));
     }
 
     #[test]
     fn reference_round_trips_and_is_strict() {
         let key = IdempotencyKey::for_message(&MessageId::new("m").unwrap());
-        assert_eq!(IdempotencyKey::from_reference(&key.to_string()), Some(key));
-        let small = IdempotencyKey::from_bytes([0; 16]);
-        assert_eq!(
-            IdempotencyKey::from_reference(&small.to_string()),
-            Some(small)
-        );
-        for other in [
-            "",
-            "+0000000000000000000000000000000",
-            &key.to_string().to_uppercase(),
-            "é",
-        ] {
+        for key in [key, IdempotencyKey::from_bytes([0; 16])] {
+            assert_eq!(IdempotencyKey::from_reference(&key.to_string()), Some(key));
+        }
+        let upper_case = key.to_string().to_uppercase();
+        for other in ["", "+0000000000000000000000000000000", &upper_case, "é"] {
             assert_eq!(IdempotencyKey::from_reference(other), None, "{other}");
         }
     }
@@ -237,21 +221,16 @@ mod tests {
     #[test]
     fn mobile_digit_does_not_change_keys_of_number() {
         let keys = |number: &str| {
-            let customer = Customer::from_text(number);
-            let token = IdempotencyKey::for_token(&flow("a"), &FlowToken::new("t").unwrap());
+            let (flow, customer) = (flow("a"), Customer::from_text(number));
+            let name = customer.name().unwrap();
+            let token = IdempotencyKey::for_token(&flow, &FlowToken::new("t").unwrap());
             let mut keys: Vec<_> = token.for_customer_names(&customer).collect();
-            keys.extend(IdempotencyKey::for_draft(&flow("a"), None, &customer));
-            keys.push(IdempotencyKey::for_customer(
-                &flow("a"),
-                customer.name().unwrap(),
-            ));
-            keys.push(IdempotencyKey::for_answers(
-                &flow("a"),
-                "S",
-                &customer,
-                "{}",
-            ));
-            keys.push(IdempotencyKey::for_former_name(customer.name().unwrap()));
+            keys.extend([
+                IdempotencyKey::for_draft(&flow, None, &customer).unwrap(),
+                IdempotencyKey::for_customer(&flow, name),
+                IdempotencyKey::for_answers(&flow, "S", &customer, "{}"),
+                IdempotencyKey::for_former_name(name),
+            ]);
             keys
         };
         for (short, long) in [
@@ -261,20 +240,14 @@ mod tests {
         ] {
             assert_eq!(keys(short), keys(long));
         }
-        assert!(
-            keys("4915123456789")
-                .iter()
-                .zip(keys("491523456789"))
-                .all(|(one, other)| *one != other)
-        );
+        let (with_digit, without) = (keys("4915123456789"), keys("491523456789"));
+        let mut pairs = with_digit.iter().zip(&without);
+        assert!(pairs.all(|(one, other)| one != other));
     }
 
     #[test]
     fn key_without_token_is_customer_and_answers() {
-        let (ann, bob) = (
-            Customer::from_text("1234567890"),
-            Customer::from_text("1234567891"),
-        );
+        let [ann, bob] = ["1234567890", "1234567891"].map(Customer::from_text);
         let key = |customer, data| IdempotencyKey::for_answers(&flow("a"), "S", customer, data);
         assert_eq!(key(&ann, "{}"), key(&ann, "{}"));
         assert_ne!(key(&ann, "{}"), key(&bob, "{}"));

@@ -153,10 +153,8 @@ impl InboundSubmission {
     /// Returns the keys of the form itself, in the order of lookup.
     #[must_use]
     pub fn own_keys(&self) -> Vec<IdempotencyKey> {
-        [self.form_key, self.previous_press_key]
-            .into_iter()
-            .flatten()
-            .collect()
+        let keys = [self.form_key, self.previous_press_key];
+        keys.into_iter().flatten().collect()
     }
 }
 
@@ -166,10 +164,9 @@ impl InboundSubmission {
     #[must_use]
     pub fn plain(flow: &FlowName, token: &str, data: &str) -> Self {
         let flow_token = FlowToken::new(token).ok();
+        let key = |token: &FlowToken| IdempotencyKey::for_token(flow, token);
         Self {
-            form_key: flow_token
-                .as_ref()
-                .map(|token| IdempotencyKey::for_token(flow, token)),
+            form_key: flow_token.as_ref().map(key),
             allows_new_choice: true,
             ..Self::new(Submission {
                 flow: flow.clone(),

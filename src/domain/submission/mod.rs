@@ -14,18 +14,20 @@ use super::ids::{Customer, FlowName, FlowToken, MessageId};
 use super::time::Timestamp;
 pub use idempotency::IdempotencyKey;
 
-/// Channel through which a submission arrived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SubmissionChannel {
-    /// Path of a flow, plain JSON.
-    Plain,
-    /// `nfm_reply` in one of Meta's webhooks.
-    Webhook,
-    /// Path of a flow, encrypted.
-    Encrypted,
-    /// Text message from an unofficial gateway.
-    Gateway,
+named_enum! {
+    /// Channel through which a submission arrived.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum SubmissionChannel {
+        /// Path of a flow, plain JSON.
+        Plain = "plain",
+        /// `nfm_reply` in one of Meta's webhooks.
+        Webhook = "webhook",
+        /// Path of a flow, encrypted.
+        Encrypted = "encrypted",
+        /// Text message from an unofficial gateway.
+        Gateway = "gateway",
+    }
 }
 
 impl SubmissionChannel {
@@ -33,17 +35,6 @@ impl SubmissionChannel {
     #[must_use]
     pub const fn is_message(self) -> bool {
         matches!(self, Self::Webhook | Self::Gateway)
-    }
-
-    /// Returns the name that lists and logs show.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
-            Self::Webhook => "webhook",
-            Self::Encrypted => "encrypted",
-            Self::Gateway => "gateway",
-        }
     }
 }
 

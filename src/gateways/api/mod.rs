@@ -17,12 +17,10 @@ use crate::domain::gateway::session::{ActionResult, Probe};
 use crate::domain::gateway::{GatewayKind, RecoveryAction, encode_session, text};
 use crate::domain::time::Millis;
 use crate::gateways::credentials::GatewayCredentials;
-use crate::net::{FullResponse, HttpClients, PRODUCT_TOKEN};
+use crate::net::{FullResponse, HttpClients, PRODUCT_TOKEN, printable_excerpt};
 
 /// Maximum size of a response body in bytes. A response may contain a QR code as an image.
 const RESPONSE_BYTES_MAX: usize = 1 << 20;
-/// Maximum number of characters of a gateway's error text.
-const REASON_CHARS_MAX: usize = 160;
 /// Maximum pause that a gateway may ask for.
 const RETRY_AFTER_MAX: Millis = Millis::from_secs(60 * 60);
 
@@ -71,21 +69,18 @@ impl GatewayApi {
         action: RecoveryAction,
     ) -> ActionResult {
         let session = encode_session(&credentials.settings.session);
+        let post = |path| (Method::POST, path);
         let (method, path) = match (credentials.settings.kind, action) {
-            (GatewayKind::Wasender, RecoveryAction::Restart) => (
-                Method::POST,
-                format!("/whatsapp-sessions/{session}/restart"),
-            ),
-            (GatewayKind::Wasender, _) => (
-                Method::POST,
-                format!("/whatsapp-sessions/{session}/connect"),
-            ),
-            (GatewayKind::Waha, RecoveryAction::Restart) => {
-                (Method::POST, format!("/api/sessions/{session}/restart"))
+            (GatewayKind::Wasender, RecoveryAction::Restart) => {
+                post(format!("/whatsapp-sessions/{session}/restart"))
             }
-            (GatewayKind::Waha, _) => (Method::POST, format!("/api/sessions/{session}/start")),
+            (GatewayKind::Wasender, _) => post(format!("/whatsapp-sessions/{session}/connect")),
+            (GatewayKind::Waha, RecoveryAction::Restart) => {
+                post(format!("/api/sessions/{session}/restart"))
+            }
+            (GatewayKind::Waha, _) => post(format!("/api/sessions/{session}/start")),
             (GatewayKind::Evolution, RecoveryAction::Restart) => {
-                (Method::POST, format!("/instance/restart/{session}"))
+                post(format!("/instance/restart/{session}"))
             }
             (GatewayKind::Evolution, _) => (Method::GET, format!("/instance/connect/{session}")),
         };
@@ -143,26 +138,19 @@ fn parse_probe(credentials: &GatewayCredentials, response: &FullResponse) -> Pro
     } else {
         None
     };
+    let reason = || failure_reason(credentials, response.status, &body);
     match (state, response.status) {
         (Some(state), _) => ProbeResult::Probed(Probe::State(state)),
         (None, StatusCode::TOO_MANY_REQUESTS) => {
             ProbeResult::RateLimited(retry_after(&response.headers, &body))
         }
         (None, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => {
-            ProbeResult::Probed(Probe::Refused(failure_reason(
-                credentials,
-                response.status,
-                &body,
-            )))
+            ProbeResult::Probed(Probe::Refused(reason()))
         }
         (None, status) if status.is_success() => ProbeResult::Probed(Probe::Unanswered(
             "the response contains no session state".to_owned(),
         )),
-        (None, status) => ProbeResult::Probed(Probe::Unanswered(failure_reason(
-            credentials,
-            status,
-            &body,
-        ))),
+        (None, _) => ProbeResult::Probed(Probe::Unanswered(reason())),
     }
 }
 
@@ -193,13 +181,10 @@ fn parse_action_result(credentials: &GatewayCredentials, response: &FullResponse
 
 /// Returns the first text at one of these places that is not empty.
 fn first_text(body: &Value, pointers: &[&str]) -> Option<String> {
-    let texts = pointers
+    let mut texts = pointers
         .iter()
         .filter_map(|pointer| body.pointer(pointer)?.as_str());
-    texts
-        .filter(|text| !text.is_empty())
-        .map(str::to_owned)
-        .next()
+    texts.find(|text| !text.is_empty()).map(str::to_owned)
 }
 
 /// Describes a failure by its status. Adds the gateway's error text if it contains no secret.
@@ -209,12 +194,7 @@ fn failure_reason(credentials: &GatewayCredentials, status: StatusCode, body: &V
         .canonical_reason()
         .map(|name| format!(" {name}"))
         .unwrap_or_default();
-    let reason: String = reason
-        .unwrap_or_default()
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(REASON_CHARS_MAX)
-        .collect();
+    let reason = printable_excerpt(&reason.unwrap_or_default());
     let status = status.as_u16();
     if reason.is_empty() {
         format!("responded with {status}{name}")

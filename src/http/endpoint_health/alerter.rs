@@ -78,14 +78,11 @@ impl HealthAlerter {
                 continue;
             }
             let (findings, advice) = (judgement.findings.join(", "), judgement.suggestion.clone());
-            match self
-                .store
-                .execute(RecordHealth {
-                    flow: flow.clone(),
-                    assessment: judgement,
-                })
-                .await
-            {
+            let record = RecordHealth {
+                flow: flow.clone(),
+                assessment: judgement,
+            };
+            match self.store.execute(record).await {
                 Ok(()) => {
                     if verdict == Severity::Alert {
                         tracing::warn!(

@@ -61,7 +61,7 @@ impl NumberMonitor {
         self.checked_at = elapsed;
         // A process that was suspended for a while has monitored nothing in that time.
         let observed = if since_check < SAMPLE_INTERVAL.to_duration() * 2 {
-            millis(since_check)
+            Millis::from_duration(since_check)
         } else {
             SAMPLE_INTERVAL
         };
@@ -75,11 +75,7 @@ impl NumberMonitor {
             traffic.record_sample(now, observed, Some(&number));
             self.traffic.insert(id, traffic);
         }
-        let silent = self
-            .traffic
-            .iter()
-            .filter(|(_, traffic)| traffic.is_silent());
-        let silent: Vec<Box<str>> = silent.map(|(id, _)| id.clone()).collect();
+        let silent = self.find_silent();
         if silent != self.silent_numbers || elapsed.saturating_sub(self.saved_at) >= SAVE_INTERVAL {
             self.save_traffic(silent, elapsed, store).await;
         }
@@ -87,19 +83,17 @@ impl NumberMonitor {
 
     fn load_traffic(&mut self, store: &Store) -> Result<(), StoreError> {
         if !self.is_loaded {
-            self.traffic = store
-                .read_with(|snapshot| snapshot.phone_numbers())?
-                .into_iter()
-                .collect();
-            self.silent_numbers = self
-                .traffic
-                .iter()
-                .filter(|(_, one)| one.is_silent())
-                .map(|(id, _)| id.clone())
-                .collect();
+            let stored = store.read_with(|snapshot| snapshot.phone_numbers())?;
+            self.traffic = stored.into_iter().collect();
+            self.silent_numbers = self.find_silent();
             self.is_loaded = true;
         }
         Ok(())
+    }
+
+    fn find_silent(&self) -> Vec<Box<str>> {
+        let silent = self.traffic.iter().filter(|(_, one)| one.is_silent());
+        silent.map(|(id, _)| id.clone()).collect()
     }
 
     async fn save_traffic(&mut self, silent: Vec<Box<str>>, elapsed: Duration, store: &Store) {
@@ -112,13 +106,11 @@ impl NumberMonitor {
             return;
         }
         let expired: Vec<Box<str>> = expired.into_iter().map(|(id, _)| id).collect();
-        match store
-            .execute(RecordTraffic {
-                numbers,
-                removed: expired.clone(),
-            })
-            .await
-        {
+        let record = RecordTraffic {
+            numbers,
+            removed: expired.clone(),
+        };
+        match store.execute(record).await {
             Ok(()) => {
                 for id in silent.iter().filter(|id| !self.silent_numbers.contains(id)) {
                     tracing::warn!(
@@ -138,10 +130,6 @@ impl NumberMonitor {
     }
 }
 
-fn millis(length: Duration) -> Millis {
-    Millis::new(u64::try_from(length.as_millis()).unwrap_or(u64::MAX))
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -152,6 +140,7 @@ mod tests {
     use crate::domain::event::subscriptions::{Subscription, Subscriptions};
     use crate::domain::health::number_traffic::tests::{ObservedNumber, office_hours};
     use crate::domain::ids::DestinationName;
+    use crate::domain::time::Timestamp;
     use crate::reloadable::Reloadable;
     use crate::store::StoreOptions;
 
@@ -177,28 +166,27 @@ mod tests {
         let as_clock: Arc<dyn Clock> = clock.clone();
         let store = Store::start(options, as_clock).unwrap();
         store.wait_open().unwrap();
-        store
-            .execute_blocking(RecordTraffic {
-                numbers: vec![("1".into(), number.traffic)],
-                removed: Vec::new(),
-            })
-            .unwrap();
+        let history = RecordTraffic {
+            numbers: vec![("1".into(), number.traffic)],
+            removed: Vec::new(),
+        };
+        store.execute_blocking(history).unwrap();
         (folder, clock, store)
     }
 
     /// Returns the alerts so far.
     fn sent_alerts(store: &Store) -> Vec<String> {
         let read = store.read().unwrap();
-        let due = read
-            .due_deliveries(
-                &DestinationName::new("ops").unwrap(),
-                crate::domain::time::Timestamp::MAX,
-                100,
-            )
-            .unwrap();
-        due.into_iter()
+        let ops = DestinationName::new("ops").unwrap();
+        let due = read.due_deliveries(&ops, Timestamp::MAX, 100);
+        due.unwrap()
+            .into_iter()
             .map(|id| read.pending_delivery(id).unwrap().unwrap().body.into())
             .collect()
+    }
+
+    fn phone_numbers(store: &Store) -> Vec<(Box<str>, NumberTraffic)> {
+        store.read_with(|read| read.phone_numbers()).unwrap()
     }
 
     #[test]
@@ -221,32 +209,19 @@ mod tests {
         minutes(&mut numbers, 4 * 60);
         let alerts = sent_alerts(&store);
         assert_eq!(alerts.len(), 1, "{alerts:?}");
-        assert!(
-            alerts[0].contains("number.silent") && alerts[0].contains("15550783881"),
-            "{alerts:?}"
-        );
-        assert!(
-            store.read().unwrap().phone_numbers().unwrap()[0]
-                .1
-                .is_silent()
-        );
+        for part in ["number.silent", "15550783881"] {
+            assert!(alerts[0].contains(part), "{alerts:?}");
+        }
+        assert!(phone_numbers(&store)[0].1.is_silent());
 
         let mut numbers = NumberMonitor::new(clock.elapsed());
         minutes(&mut numbers, 60);
         assert_eq!(sent_alerts(&store).len(), 1, "a restart repeats no alert");
         monitor.record_numbers([("1".into(), "15550783881".into())].into());
         minutes(&mut numbers, 1);
-        assert!(
-            !store.read().unwrap().phone_numbers().unwrap()[0]
-                .1
-                .is_silent()
-        );
+        assert!(!phone_numbers(&store)[0].1.is_silent());
         minutes(&mut numbers, 4 * 60);
-        assert_eq!(
-            sent_alerts(&store).len(),
-            2,
-            "the next silence sends an alert"
-        );
+        assert_eq!(sent_alerts(&store).len(), 2, "the next silence");
         store.close().unwrap();
     }
 
@@ -263,11 +238,7 @@ mod tests {
             clock.advance(SAMPLE_INTERVAL);
             runtime.block_on(numbers.check(&monitor, &store, &*clock));
         }
-        let ids: Vec<_> = store
-            .read()
-            .unwrap()
-            .phone_numbers()
-            .unwrap()
+        let ids: Vec<_> = phone_numbers(&store)
             .into_iter()
             .map(|(id, _)| id)
             .collect();

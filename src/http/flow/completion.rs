@@ -29,14 +29,14 @@ impl DataExchange<'_, '_> {
     ) -> Result<ExchangeReply, HttpError> {
         let (app, now) = (self.app, self.app.clock.now());
         let mut needs_reference = sent.has_no_token();
-        let form = sent.to_inbound(&app.catalog, now);
+        let form = sent.to_inbound(&app.config.catalog, now);
         let (mut accepted, mut keys, mut response) = self
             .submit_form(sent, form, completion.as_ref(), needs_reference)
             .await?;
         if accepted == AcceptOutcome::TokenShared {
             self.route.warnings.warn_shared_token(&self.flow.name);
             needs_reference = true;
-            let form = sent.to_inbound_without_token(&app.catalog, now);
+            let form = sent.to_inbound_without_token(&app.config.catalog, now);
             (accepted, keys, response) = self
                 .submit_form(sent, form, completion.as_ref(), needs_reference)
                 .await?;

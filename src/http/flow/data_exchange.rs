@@ -30,8 +30,8 @@ pub(super) async fn handle_request(
     let read = FlowRequest::parse(flow, text);
     if let Ok(FlowRequest::ScreenRequest(_) | FlowRequest::ScreenSubmission(_)) = read
         && let Err(why) = token_signature::verify(
-            flow.token_rule(app.credentials.has_app_secret),
-            &app.credentials.signature_verifier,
+            flow.token_rule(app.config.credentials.has_app_secret),
+            &app.config.credentials.signature_verifier,
             text,
         )
     {

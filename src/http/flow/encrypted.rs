@@ -84,7 +84,7 @@ async fn read_body(
     flow: &Arc<Flow>,
     request: Request<Incoming>,
 ) -> Result<Bytes, HttpError> {
-    let limit = context.app.limits.max_flow_body;
+    let limit = context.app.config.limits.max_flow_body;
     let read = context.read_signed_body(request, flow.signature, limit);
     match read.await {
         Ok(bytes) => {

@@ -69,10 +69,11 @@ impl<'a, 't> DataExchange<'a, 't> {
         draft: Option<IdempotencyKey>,
     ) -> Result<bool, HttpError> {
         match draft.filter(|_| self.rejects_resubmission()) {
-            Some(key) => Ok(self
-                .find_submission_key(vec![key], &Customer::default())
-                .await?
-                .is_some()),
+            Some(key) => {
+                let customer = Customer::default();
+                let found = self.find_submission_key(vec![key], &customer);
+                Ok(found.await?.is_some())
+            }
             None => Ok(false),
         }
     }

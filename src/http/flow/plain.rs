@@ -24,7 +24,7 @@ pub(in crate::http) async fn handle_post(
 ) -> Result<HttpResponse, HttpError> {
     let (app, flow) = (context.app, &*route.flow);
     let bytes = context
-        .read_signed_body(request, flow.signature, app.limits.max_flow_body)
+        .read_signed_body(request, flow.signature, app.config.limits.max_flow_body)
         .await?;
     match FlowRequest::parse(flow, &bytes)? {
         FlowRequest::Ping => {
@@ -91,10 +91,10 @@ async fn handle_form(
     sent: &ScreenSubmission<'_>,
 ) -> Result<HttpResponse, HttpError> {
     let (app, now) = (context.app, context.app.clock.now());
-    let mut accepted = accept_form(context, sent.to_inbound(&app.catalog, now)).await?;
+    let mut accepted = accept_form(context, sent.to_inbound(&app.config.catalog, now)).await?;
     if accepted == AcceptOutcome::TokenShared {
         route.warnings.warn_shared_token(&route.flow.name);
-        let form = sent.to_inbound_without_token(&app.catalog, now);
+        let form = sent.to_inbound_without_token(&app.config.catalog, now);
         accepted = accept_form(context, form).await?;
     }
     match accepted {

@@ -108,11 +108,8 @@ pub(super) fn shown_agents(flow: &Flow, shown: &Value) -> Map<String, Value> {
     let screen = flow.find_screen(shown_screen_name(shown));
     let names = screen.into_iter().flat_map(Screen::shown_agent_names);
     let agent = |name: &str| {
-        shown
-            .get("data")?
-            .get(name)?
-            .as_str()
-            .filter(|agent| !agent.is_empty())
+        let agent = shown.get("data")?.get(name)?.as_str();
+        agent.filter(|agent| !agent.is_empty())
     };
     names
         .filter_map(|name| Some((name.to_owned(), json!(agent(name)?))))
@@ -130,11 +127,8 @@ pub(super) fn render_slot_choice(
 ) -> Result<Value, HttpError> {
     let shown = render_screen(app, flow, name, answers)?;
     let data = shown.get("data").and_then(Value::as_object);
-    match flow
-        .find_screen(name)
-        .zip(data)
-        .and_then(|(screen, data)| flow.date_selection_screen(screen, data))
-    {
+    let screen = flow.find_screen(name).zip(data);
+    match screen.and_then(|(screen, data)| flow.date_selection_screen(screen, data)) {
         Some(days) => {
             let shown = render_screen(app, flow, &days.name, answers)?;
             let why = slot_error_text(flow, &shown, why);
@@ -152,7 +146,7 @@ pub(super) fn nearest_free_slots(
     date: Date,
     time: Time,
 ) -> Result<Vec<Slot>, HttpError> {
-    let Some(selector) = app.catalog.slot_selector(flow) else {
+    let Some(selector) = app.config.catalog.slot_selector(flow) else {
         return Ok(Vec::new());
     };
     let now = app.clock.now();
@@ -217,15 +211,11 @@ pub(super) fn success_screen(
         });
     }
     if let Some(params) = inner.and_then(Value::as_object_mut) {
-        params.insert(
-            FLOW_TOKEN_KEY.to_owned(),
-            json!(token.map_or("unused", FlowToken::as_str)),
-        );
+        let token = token.map_or("unused", FlowToken::as_str);
+        params.insert(FLOW_TOKEN_KEY.to_owned(), json!(token));
         if let Some(key) = reference {
-            params.insert(
-                IdempotencyKey::REFERENCE_FIELD.to_owned(),
-                json!(key.to_string()),
-            );
+            let name = IdempotencyKey::REFERENCE_FIELD.to_owned();
+            params.insert(name, json!(key.to_string()));
         }
     }
     screen
@@ -260,7 +250,12 @@ impl ScreenContext for SnapshotContext<'_> {
     }
 
     fn calendar(&self, name: &CalendarName) -> Option<&Calendar> {
-        self.app.catalog.calendars.get(name).map(AsRef::as_ref)
+        self.app
+            .config
+            .catalog
+            .calendars
+            .get(name)
+            .map(AsRef::as_ref)
     }
 
     fn occupancy(

@@ -38,17 +38,11 @@ fn body_memory_stays_reserved_until_commit() {
         .submit(StalledTransaction { started, released }, |_, _| ());
     started_rx.recv().unwrap();
 
-    server
-        .send_request(&large_request("first"))
-        .assert_error(503, "not_ready");
-    server
-        .send_request(&large_request("second"))
-        .assert_error(503, "busy");
+    for (token, code) in [("first", "not_ready"), ("second", "busy")] {
+        let response = server.send_request(&large_request(token));
+        response.assert_error(503, code);
+    }
     drop(release);
     while server.send_request(&large_request("third")).status != 200 {}
-    assert_eq!(
-        server.submissions(),
-        2,
-        "the first one was stored after all"
-    );
+    assert_eq!(server.submissions(), 2, "the first one was stored, too");
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::support::{STRICT, TestServer, form, signed};
+use super::support::{RawConnection, STRICT, TestServer, form, get, signed};
 
 const GET: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n";
 
@@ -11,40 +11,28 @@ const GET: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n";
 fn health_answers_get_and_head() {
     let server = TestServer::start(STRICT);
     for path in ["/healthz", "/readyz"] {
-        let get = server.send_request(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes());
-        assert_eq!(get.status, 200);
+        assert_eq!(server.send_request(&get(path)).status, 200);
         let mut connection = server.connect();
         connection.send(format!("HEAD {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes());
         assert_eq!(connection.receive_head().unwrap().status, 200);
+        // Nothing of the first response is left.
         connection.send(GET);
-        assert_eq!(
-            connection.receive().unwrap().status,
-            200,
-            "nothing of the first answer is left"
-        );
+        connection.assert_ok();
     }
     server.store.close().unwrap();
-    server
-        .send_request(b"GET /readyz HTTP/1.1\r\nhost: a\r\n\r\n")
-        .assert_error(503, "not_ready");
-    server
-        .send_request(&signed("/form", &form("t")))
-        .assert_error(503, "not_ready");
+    for request in [get("/readyz"), signed("/form", &form("t"))] {
+        server.send_request(&request).assert_error(503, "not_ready");
+    }
     assert_eq!(server.send_request(GET).status, 200, "the process lives");
 }
 
 #[test]
 fn http10_request_closes_connection() {
     let server = TestServer::start(STRICT);
-    let request = String::from_utf8(signed("/form", &form("old")))
-        .unwrap()
-        .replace("HTTP/1.1", "HTTP/1.0");
+    let request = String::from_utf8(signed("/form", &form("old"))).unwrap();
     let mut connection = server.connect();
-    connection.send(request.as_bytes());
-    assert_eq!(
-        connection.receive().unwrap().json()["screen"],
-        "SUCCESS_SCREEN"
-    );
+    connection.send(request.replace("HTTP/1.1", "HTTP/1.0").as_bytes());
+    connection.assert_accepted();
     connection.assert_closed();
 }
 
@@ -54,10 +42,7 @@ fn half_closed_client_is_answered() {
     let mut connection = server.connect();
     connection.send(&signed("/form", &form("half")));
     connection.finish_sending();
-    assert_eq!(
-        connection.receive().unwrap().json()["screen"],
-        "SUCCESS_SCREEN"
-    );
+    connection.assert_accepted();
     connection.assert_closed();
 }
 
@@ -103,19 +88,16 @@ fn pipelined_requests_are_answered_in_order() {
         .flat_map(|token| [signed("/form", &form(token)), GET.to_vec()].concat())
         .collect();
     connection.send(&requests);
-    let responses: Vec<_> = (0..6)
-        .map(|_| connection.receive().unwrap().json())
-        .collect();
-    assert_eq!(
-        (&responses[0]["screen"], &responses[2]["screen"]),
-        (&"SUCCESS_SCREEN".into(), &"SUCCESS_SCREEN".into())
-    );
-    assert_eq!(responses[4]["status"], "already_processed");
-    assert!(
-        [1, 3, 5]
-            .iter()
-            .all(|at| responses[*at]["status"] == "alive")
-    );
+    for (field, expected) in [
+        ("screen", "SUCCESS_SCREEN"),
+        ("status", "alive"),
+        ("screen", "SUCCESS_SCREEN"),
+        ("status", "alive"),
+        ("status", "already_processed"),
+        ("status", "alive"),
+    ] {
+        assert_eq!(connection.receive().unwrap().json()[field], expected);
+    }
 }
 
 #[test]
@@ -123,7 +105,7 @@ fn drain_closes_idle_and_finishes_requests() {
     let mut server = TestServer::start(STRICT);
     let mut idle = server.connect();
     idle.send(GET);
-    assert_eq!(idle.receive().unwrap().status, 200);
+    idle.assert_ok();
     let mut silent = server.connect();
     let mut busy = server.connect();
     let request = signed("/form", &form("busy"));
@@ -163,46 +145,38 @@ fn drain_accepts_one_more_request_per_connection() {
     // A connection that the server has accepted but not yet read from gets a response, too.
     for connection in [&mut used, &mut fresh] {
         connection.send(GET);
-        let response = connection.receive().unwrap();
-        assert!(
-            response.status == 200 && response.is_connection_close(),
-            "{response:?}"
-        );
-        connection.assert_closed();
+        assert_last_response(connection);
     }
     silent.assert_closed();
+    // A connection with the beginning of a request is not quiet.
     half.send(second);
-    let response = half.receive().unwrap();
-    assert!(
-        response.status == 200 && response.is_connection_close(),
-        "a request that was begun is no silence: {response:?}"
-    );
-    half.assert_closed();
+    assert_last_response(&mut half);
     server.wait();
+}
+
+fn assert_last_response(connection: &mut RawConnection) {
+    let response = connection.receive().unwrap();
+    assert_eq!(response.status, 200, "{response:?}");
+    assert!(response.is_connection_close(), "{response:?}");
+    connection.assert_closed();
 }
 
 #[test]
 fn metrics_server_serves_metrics_and_errors() {
     let server = TestServer::start(STRICT);
-    let metrics = server.send_admin_request(b"GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n");
-    assert_eq!(
-        (metrics.status, metrics.body.as_slice()),
-        (200, b"flowgate_up 1\n".as_slice())
-    );
-    assert!(
-        metrics
-            .head
-            .contains("\r\ncontent-type: text/plain; version=0.0.4"),
-        "{metrics:?}"
-    );
+    let metrics = server.send_admin_request(&get("/metrics"));
+    assert_eq!(metrics.status, 200);
+    assert_eq!(metrics.body, b"flowgate_up 1\n");
+    let media_type = "\r\ncontent-type: text/plain; version=0.0.4";
+    assert!(metrics.head.contains(media_type), "{metrics:?}");
     assert_eq!(server.send_admin_request(GET).status, 200);
-    server
-        .send_admin_request(b"GET /else HTTP/1.1\r\nhost: a\r\n\r\n")
-        .assert_error(404, "not_found");
-    server
-        .send_admin_request(b"DELETE /metrics HTTP/1.1\r\nhost: a\r\n\r\n")
-        .assert_error(405, "method_not_allowed");
-    server
-        .send_admin_request(b"NONSENSE\r\n\r\n")
-        .assert_error(400, "bad_request");
+    let delete = b"DELETE /metrics HTTP/1.1\r\nhost: a\r\n\r\n";
+    for (request, status, code) in [
+        (&get("/else")[..], 404, "not_found"),
+        (delete, 405, "method_not_allowed"),
+        (b"NONSENSE\r\n\r\n", 400, "bad_request"),
+    ] {
+        let response = server.send_admin_request(request);
+        response.assert_error(status, code);
+    }
 }

@@ -8,9 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
-use sha2::Sha256;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -29,6 +27,9 @@ use crate::store::{Store, StoreOptions, StoredSubmission};
 const SECRET: &str = "an app secret";
 /// Timeout of the tests, longer than any deadline that a test waits for.
 const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Header of a JSON body.
+pub(super) const JSON: (&str, &str) = ("content-type", "application/json");
 
 /// Config with one flow without declared screens, short deadlines and small bodies.
 pub(super) const STRICT: &str = r#"
@@ -74,15 +75,15 @@ impl TestServer {
         };
         let catalog = Arc::new(Catalog::from(&config));
         let config = HttpConfig::new(catalog, credentials, config.limits, None);
+        let config = Reloadable::new(config);
         let app = AppState::new(
-            &config,
+            config.load(),
             store.clone(),
             clock,
             HealthMonitor::default(),
             GatewayRegistry::default(),
         )
         .unwrap();
-        let config = Reloadable::new(config);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -145,12 +146,10 @@ impl TestServer {
 
     /// Returns the number of submissions in the store.
     pub(super) fn submissions(&self) -> usize {
-        self.store
-            .read()
-            .unwrap()
-            .list_all_rows::<StoredSubmission>()
-            .unwrap()
-            .len()
+        let rows = self
+            .store
+            .read_with(|read| read.list_all_rows::<StoredSubmission>());
+        rows.unwrap().len()
     }
 }
 
@@ -174,34 +173,19 @@ impl RawResponse {
         serde_json::from_slice(&self.body).unwrap_or_else(|why| panic!("no JSON ({why}): {self:?}"))
     }
 
-    pub(super) fn code(&self) -> String {
-        self.json()["error"]["code"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
-    }
-
     pub(super) fn is_connection_close(&self) -> bool {
         self.head.contains("\r\nconnection: close\r\n")
     }
 
     /// Asserts that this is an error in the format that all errors have.
     pub(super) fn assert_error(&self, status: u16, code: &str) {
-        assert_eq!(
-            (self.status, self.code().as_str()),
-            (status, code),
-            "{self:?}"
-        );
-        assert!(
-            self.json()["error"]["message"]
-                .as_str()
-                .is_some_and(|message| message.len() > 10),
-            "{self:?}"
-        );
-        assert!(
-            self.head.contains("\r\ncontent-type: application/json\r\n"),
-            "{self:?}"
-        );
+        let error = &self.json()["error"];
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(error["code"], code, "{self:?}");
+        let message = error["message"].as_str().unwrap_or_default();
+        assert!(message.len() > 10, "{self:?}");
+        let media_type = "\r\ncontent-type: application/json\r\n";
+        assert!(self.head.contains(media_type), "{self:?}");
     }
 }
 
@@ -249,6 +233,17 @@ impl RawConnection {
         self.socket.shutdown(Shutdown::Write).unwrap();
     }
 
+    /// Asserts that the next response has the status 200.
+    pub(super) fn assert_ok(&mut self) {
+        assert_eq!(self.receive().unwrap().status, 200);
+    }
+
+    /// Asserts that the next response accepts a form.
+    pub(super) fn assert_accepted(&mut self) {
+        let response = self.receive().unwrap();
+        assert_eq!(response.json()["screen"], "SUCCESS_SCREEN");
+    }
+
     /// Receives one response. The error is the reason why the connection closed instead.
     pub(super) fn receive(&mut self) -> Result<RawResponse, ErrorKind> {
         self.receive_response(true)
@@ -270,11 +265,8 @@ impl RawConnection {
             .unwrap()
             .to_ascii_lowercase();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let length = head
-            .split("content-length: ")
-            .nth(1)
-            .map_or(0, |tail| tail.lines().next().unwrap().parse().unwrap());
-        let length: usize = if with_body { length } else { 0 };
+        let length = head.split("content-length: ").nth(1).filter(|_| with_body);
+        let length = length.map_or(0, |tail| tail.lines().next().unwrap().parse().unwrap());
         while self.buffer.len() < length {
             self.read_more()?;
         }
@@ -304,14 +296,12 @@ impl RawConnection {
 }
 
 pub(super) fn signature(body: &[u8]) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
-    mac.update(body);
-    mac.finalize()
-        .into_bytes()
-        .iter()
-        .fold("sha256=".to_owned(), |text, byte| {
-            format!("{text}{byte:02x}")
-        })
+    SignatureVerifier::new([SECRET]).sign(body).unwrap()
+}
+
+/// Builds a `GET`.
+pub(super) fn get(path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").into_bytes()
 }
 
 /// Builds a `POST` with these headers.
@@ -328,14 +318,8 @@ pub(super) fn post(path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8>
 
 /// Builds a signed `POST`, as Meta sends it.
 pub(super) fn signed(path: &str, body: &[u8]) -> Vec<u8> {
-    post(
-        path,
-        &[
-            ("content-type", "application/json"),
-            ("x-hub-signature-256", &signature(body)),
-        ],
-        body,
-    )
+    let signature = signature(body);
+    post(path, &[JSON, ("x-hub-signature-256", &signature)], body)
 }
 
 /// Builds a form with this flow token.

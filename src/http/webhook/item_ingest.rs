@@ -31,8 +31,8 @@ pub(super) async fn ingest_separately(
     body: &[u8],
 ) -> Result<IngestedWebhook, HttpError> {
     let app = context.app;
-    let batch = cloud_api::parse(&app.catalog, body)?;
-    let dead_letters = cloud_api::parse_as_dead_letters(&app.catalog, body)?;
+    let batch = cloud_api::parse(&app.config.catalog, body)?;
+    let dead_letters = cloud_api::parse_as_dead_letters(&app.config.catalog, body)?;
     let messages = batch.inbound.into_iter().zip(dead_letters);
     let messages =
         messages.map(|(arrival, dead_letter)| BatchItem::Message(arrival, Box::new(dead_letter)));
@@ -47,7 +47,7 @@ pub(super) async fn ingest_separately(
         .chain(messages)
         .chain(changes)
         .collect();
-    let flows: Vec<FlowName> = app.catalog.flows.keys().cloned().collect();
+    let flows: Vec<FlowName> = app.config.catalog.flows.keys().cloned().collect();
     let mut ingested = IngestedWebhook {
         messages: Vec::new(),
         new_health_events: Vec::new(),

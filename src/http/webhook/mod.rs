@@ -27,7 +27,7 @@ pub(super) fn handle_verification(
     context: &mut RequestContext<'_>,
     query: &str,
 ) -> Result<HttpResponse, HttpError> {
-    let Some(expected) = &context.app.credentials.verify_token else {
+    let Some(expected) = &context.app.config.credentials.verify_token else {
         return Err(HttpError::VerificationFailed(
             "meta.verify_token has no value: set the environment variable that it refers to",
         ));
@@ -65,14 +65,10 @@ pub(super) async fn handle_post(
     request: Request<Incoming>,
 ) -> Result<HttpResponse, HttpError> {
     let app = context.app;
-    let bytes = context
-        .read_signed_body(
-            request,
-            SignaturePolicy::Required,
-            app.limits.max_webhook_body,
-        )
-        .await?;
-    let batch = cloud_api::parse(&app.catalog, &bytes)?;
+    let limit = app.config.limits.max_webhook_body;
+    let read = context.read_signed_body(request, SignaturePolicy::Required, limit);
+    let bytes = read.await?;
+    let batch = cloud_api::parse(&app.config.catalog, &bytes)?;
     count_updates(&batch);
     context.log.record_numbers(batch.business_numbers);
     context.log.outcome = "received";
@@ -85,7 +81,7 @@ pub(super) async fn handle_post(
         flows: if batch.customer_changes.is_empty() {
             Vec::new()
         } else {
-            app.catalog.flows.keys().cloned().collect()
+            app.config.catalog.flows.keys().cloned().collect()
         },
         customer_changes: batch.customer_changes,
     };
@@ -196,10 +192,8 @@ mod tests {
         let query = "hub.challenge=1158%2B20&x&hub%2Emode=subscribe&hub.verify_token=let+me%20in&hub.mode=twice";
         assert_eq!(query_parameter(query, "hub.challenge").unwrap(), b"1158+20");
         assert_eq!(query_parameter(query, "hub.mode").unwrap(), b"subscribe");
-        assert_eq!(
-            query_parameter(query, "hub.verify_token").unwrap(),
-            b"let me in"
-        );
+        let token = query_parameter(query, "hub.verify_token").unwrap();
+        assert_eq!(token, b"let me in");
         assert_eq!(query_parameter(query, "hub.nothing"), None);
     }
 }

@@ -64,64 +64,28 @@ mod tests {
 
     #[test]
     fn every_change_message_shape_is_parsed() {
-        // Sender, system message, replaced names, new ID and new number.
-        for (from, system, replaced, id, phone) in [
-            (
-                Some("16505551234"),
-                json!({"body": "User Ann changed from 16505551234 to 12195555358", "wa_id": "12195555358", "type": "user_changed_number"}),
-                "16505551234",
-                None,
-                Some("12195555358"),
-            ),
-            (
-                Some("+1"),
-                json!({"type": "user_changed_number", "wa_id": "2", "user_id": "US.2", "previous_user_id": "US.1"}),
-                "US.1 1",
-                Some("US.2"),
-                Some("2"),
-            ),
-            (
-                None,
-                json!({"type": "user_changed_user_id", "user_id": "US.2", "previous_user_id": "US.1"}),
-                "US.1",
-                Some("US.2"),
-                None,
-            ),
-            // The number stays.
-            (
-                Some("1"),
-                json!({"type": "user_changed_user_id", "user_id": "US.2", "previous_user_id": "US.1"}),
-                "US.1",
-                Some("US.2"),
-                Some("1"),
-            ),
-            (
-                Some("1"),
-                json!({"type": "user_changed_user_id", "user_id": "US.2", "previous_user_id": "US.1", "wa_id": "2"}),
-                "US.1 1",
-                Some("US.2"),
-                Some("2"),
-            ),
-            // Meta hides the new number.
-            (
-                Some("1"),
-                json!({"type": "user_changed_number", "user_id": "US.2", "previous_user_id": "US.1"}),
-                "US.1 1",
-                Some("US.2"),
-                None,
-            ),
-            (
-                None,
-                json!({"type": "customer_changed_number", "customer": "1", "new_wa_id": "2", "identity": "x", "wa_id": "1"}),
-                "1",
-                None,
-                Some("2"),
-            ),
-        ] {
+        // Sender, system message, replaced names, new ID and new number. `-`: none.
+        let table = r#"
+            16505551234 | {"type":"user_changed_number","wa_id":"12195555358","body":"User Ann changed from 16505551234 to 12195555358"} | 16505551234 | - | 12195555358
+            +1 | {"type":"user_changed_number","wa_id":"2","user_id":"US.2","previous_user_id":"US.1"} | US.1 1 | US.2 | 2
+            - | {"type":"user_changed_user_id","user_id":"US.2","previous_user_id":"US.1"} | US.1 | US.2 | -
+            1 | {"type":"user_changed_user_id","user_id":"US.2","previous_user_id":"US.1"} | US.1 | US.2 | 1
+            1 | {"type":"user_changed_user_id","user_id":"US.2","previous_user_id":"US.1","wa_id":"2"} | US.1 1 | US.2 | 2
+            1 | {"type":"user_changed_number","user_id":"US.2","previous_user_id":"US.1"} | US.1 1 | US.2 | -
+            - | {"type":"customer_changed_number","customer":"1","new_wa_id":"2","identity":"x","wa_id":"1"} | 1 | - | 2
+        "#;
+        for row in table.trim().lines() {
+            let cells: Vec<&str> = row.trim().split(" | ").collect();
+            let [from, system, replaced, id, phone] = cells[..] else {
+                panic!("{row}")
+            };
+            let [from, id, phone] =
+                [from, id, phone].map(|cell| Some(cell).filter(|cell| *cell != "-"));
+            let system: Value = serde_json::from_str(system).unwrap();
             let change = parse(&json!({"from": from, "type": "system", "system": system})).unwrap();
             let names: Vec<&str> = change.replaced_names().collect();
-            assert_eq!(names.join(" "), replaced, "{system}");
-            assert_eq!(*change.current(), Customer::new(id, phone), "{system}");
+            assert_eq!(names.join(" "), replaced, "{row}");
+            assert_eq!(*change.current(), Customer::new(id, phone), "{row}");
         }
     }
 

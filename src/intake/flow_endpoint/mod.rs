@@ -64,7 +64,7 @@ impl<'a> FlowRequest<'a> {
         let Some(action) = fields.optional_text("action")? else {
             return Err(IntakeError::invalid_field(
                 "action",
-                "is missing: a submission has the action data_exchange",
+                "is missing: to submit a form, send \"action\": \"data_exchange\"",
             ));
         };
         let transition = match action.as_str() {

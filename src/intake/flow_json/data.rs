@@ -106,12 +106,10 @@ impl ScreenData<'_> {
                 Shape::Choices(_) => "a list of choices",
                 Shape::Answer(_) => "an answer",
             };
-            report.add_error(
-                &self.location,
-                format!(
-                    "lacks {name:?}, {kind} that the config provides: declare it, or remove it from the config"
-                ),
+            let what = format!(
+                "lacks {name:?}, {kind} that the config provides: declare it, or remove it from the config"
             );
+            report.add_error(&self.location, what);
         }
     }
 
@@ -134,13 +132,11 @@ impl ScreenData<'_> {
                 || is_navigated(name)
         };
         for name in self.declared.keys().filter(|name| !is_provided(name)) {
-            report.add_error(
-                format!("{}.{}", self.location, printable(name)),
-                format!(
-                    "nothing provides its value: set `data = {{ {name} = … }}` for {} in the config",
-                    self.config.name
-                ),
+            let what = format!(
+                "nothing provides its value: set `data = {{ {name} = … }}` for {} in the config",
+                self.config.name
             );
+            report.add_error(format!("{}.{}", self.location, printable(name)), what);
         }
     }
 
@@ -191,10 +187,9 @@ impl ScreenData<'_> {
             return require_type(location, schema, &["string"], what, report);
         }
         if !self.screens.iter().any(|screen| screen.sends(name)) {
-            report.add_error(
-                location,
-                format!("the config provides the answer to {name:?}, but no payload sends it"),
-            );
+            let what =
+                format!("the config provides the answer to {name:?}, but no payload sends it");
+            report.add_error(location, what);
         }
     }
 }
@@ -210,13 +205,11 @@ fn require_type(location: &str, schema: &Value, types: &[&str], what: &str, repo
         |kind| format!("is declared as {kind:?}"),
     );
     let types: Vec<String> = types.iter().map(|kind| format!("{kind:?}")).collect();
-    report.add_error(
-        location,
-        format!(
-            "{declared}, but the config provides {what}: write {}",
-            types.join(" or ")
-        ),
+    let what = format!(
+        "{declared}, but the config provides {what}: write {}",
+        types.join(" or ")
     );
+    report.add_error(location, what);
 }
 
 /// Checks that the choices are declared with the properties that the config provides.
@@ -241,10 +234,8 @@ fn check_items(
         } else {
             format!(", with {} in its properties", missing_properties.join(", "))
         };
-        report.add_error(
-            location,
-            format!("each choice must be declared as \"object\"{properties_text}"),
-        );
+        let what = format!("each choice must be declared as \"object\"{properties_text}");
+        report.add_error(location, what);
     }
 }
 

@@ -127,17 +127,14 @@ pub(super) fn parse_screens<'a>(
             continue;
         };
         if id == RESERVED_ID {
-            report.add_error(
-                location,
-                format!(
-                    "its id is {id:?}, which Meta reserves for the end of a flow: rename the screen"
-                ),
+            let what = format!(
+                "its id is {id:?}, which Meta reserves for the end of a flow: rename the screen"
             );
+            report.add_error(location, what);
         } else if screens.iter().any(|known| known.id == id) {
-            report.add_error(
-                location,
-                format!("its id is {id:?}, which another screen has too: rename one of them"),
-            );
+            let what =
+                format!("its id is {id:?}, which another screen has too: rename one of them");
+            report.add_error(location, what);
         } else {
             screens.push(parse_screen(
                 format!("{location}.{}", printable(id)),

@@ -25,27 +25,27 @@ pub(super) fn check(screen: &FlowJsonScreen<'_>, declared: &flow::Screen, report
         );
         report.add_error(&choice.location, what + &suggestion(choice, declared));
     }
+    // Without `refresh_on`, no request counts as a selection.
+    let Some(selection) = describe_refresh_on(declared) else {
+        return;
+    };
     let mut buttons = data_exchanges().filter(|action| action.on_click).peekable();
     if let Some(first) = buttons.peek().copied()
         && buttons.all(|button| is_refresh(button, declared))
     {
         let what = format!(
-            "counts only as a selection, so {} is never submitted: {}",
-            declared.name,
-            describe_refresh_on(declared)
+            "counts only as a selection, so {} is never submitted: {selection}",
+            declared.name
         );
         report.add_error(&first.location, what);
     }
     let is_used =
         || data_exchanges().any(|action| is_mistaken(&action) || may_be_refresh(action, declared));
-    if declared.refresh_on != RefreshTrigger::Never && !is_used() {
-        report.add_warning(
-            &screen.location,
-            format!(
-                "no request from here counts as a selection: {}",
-                describe_refresh_on(declared)
-            ),
+    if !is_used() {
+        let what = format!(
+            "no action of this screen sends a selection that `refresh_on` expects: {selection}"
         );
+        report.add_warning(&screen.location, what);
     }
 }
 
@@ -76,8 +76,8 @@ fn may_be_refresh(action: &ComponentAction<'_>, declared: &flow::Screen) -> bool
 
 /// Suggests a change of the config that makes the action a refresh.
 fn suggestion(choice: &ComponentAction<'_>, declared: &flow::Screen) -> String {
-    if declared.refresh_on != RefreshTrigger::Never {
-        return describe_refresh_on(declared);
+    if let Some(selection) = describe_refresh_on(declared) {
+        return selection;
     }
     let (sent, others): (Vec<_>, Vec<_>) = declared
         .fields
@@ -91,10 +91,10 @@ fn suggestion(choice: &ComponentAction<'_>, declared: &flow::Screen) -> String {
     }
 }
 
-/// Describes the refresh requests of this screen.
-fn describe_refresh_on(declared: &flow::Screen) -> String {
+/// Describes the refresh requests of this screen. Returns `None` if the screen has none.
+fn describe_refresh_on(declared: &flow::Screen) -> Option<String> {
     let what = match &declared.refresh_on {
-        RefreshTrigger::Never => return "the config has no `refresh_on`".to_owned(),
+        RefreshTrigger::Never => return None,
         RefreshTrigger::Fields(names) => {
             let has_others = declared
                 .fields
@@ -116,5 +116,7 @@ fn describe_refresh_on(declared: &flow::Screen) -> String {
                 .join(" or ")
         }
     };
-    format!("by `refresh_on` in the config, a selection has {what}")
+    Some(format!(
+        "by `refresh_on` in the config, a selection has {what}"
+    ))
 }

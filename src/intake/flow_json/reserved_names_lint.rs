@@ -42,19 +42,17 @@ fn check_action(
         let finding = format!("sends {name:?}, a field name of Meta's error notifications");
         let suggestion = "give the field another name";
         if is_declared(name) {
-            report.add_warning(
-                location,
-                format!("{finding}: an error notification from this screen would be accepted as a form; {suggestion}"),
+            let what = format!(
+                "{finding}: an error notification from this screen would be stored as a form; {suggestion}"
             );
+            report.add_warning(location, what);
         } else if has_only_reserved {
             report.add_error(location, format!("{finding}, and nothing else: it would be handled as an error notification, and no form is stored; {suggestion}"));
         } else {
-            report.add_warning(
-                location,
-                format!(
-                    "{finding}: without the other fields it would be handled as an error notification; {suggestion}"
-                ),
+            let what = format!(
+                "{finding}: a request with this field alone would be handled as an error notification, not as a form; {suggestion}"
             );
+            report.add_warning(location, what);
         }
     }
 }

@@ -43,13 +43,11 @@ pub(super) fn check(
         None if flow.encryption == EncryptionMode::Required
             || root.contains_key("data_api_version") =>
         {
-            report.add_error(
-                LOCATION,
-                format!(
-                    "is missing: Meta requires it for a flow with an endpoint{}",
-                    suggested_model(flow)
-                ),
+            let what = format!(
+                "is missing: Meta requires it for a flow with an endpoint{}",
+                suggested_model(flow)
             );
+            report.add_error(LOCATION, what);
         }
         None => {}
     }
@@ -99,10 +97,8 @@ fn parse_routes<'a>(
         };
         for to in targets {
             if find_screen(screens, to).is_none() {
-                report.add_error(
-                    &location,
-                    format!("names {to:?}, but there is no such screen"),
-                );
+                let what = format!("names {to:?}, but there is no such screen");
+                report.add_error(&location, what);
             } else {
                 routes.push((from.as_str(), to));
             }
@@ -116,20 +112,18 @@ fn check_directions(routes: &RouteList<'_>, report: &mut Findings) {
     for (number, (from, to)) in routes.iter().enumerate() {
         let location = format!("{LOCATION}.{from}");
         if from == to {
-            report.add_error(
-                location,
-                format!("leads to {to} itself: remove it, a screen can always be shown again without a route"),
+            let what = format!(
+                "leads to {to} itself: remove it, a screen can always be shown again without a route"
             );
+            report.add_error(location, what);
         } else if routes
             .iter()
             .take(number)
             .any(|earlier| earlier == &(*to, *from))
         {
             let why = "Meta refuses routes backwards, because each route works in both directions";
-            report.add_error(
-                location,
-                format!("leads to {to}, and {to} leads here: remove one of the two, {why}"),
-            );
+            let what = format!("leads to {to}, and {to} leads here: remove one of the two, {why}");
+            report.add_error(location, what);
         }
     }
 }
@@ -156,10 +150,8 @@ fn check_first_screen(
         .filter(|(from, to)| *to == first && from != to)
     {
         let why = "the first screen of the flow: a phone can't open a flow if a route leads to its first screen";
-        report.add_error(
-            format!("{LOCATION}.{from}"),
-            format!("leads to {first}, {why}"),
-        );
+        let what = format!("leads to {first}, {why}");
+        report.add_error(format!("{LOCATION}.{from}"), what);
     }
     let both = routes
         .iter()
@@ -171,17 +163,13 @@ fn check_first_screen(
         .filter(|screen| flow.find_screen(screen.id).is_none());
     for screen in others.filter(|screen| !forwards.contains(screen.id)) {
         if connected.contains(screen.id) {
-            report.add_warning(
-                &screen.location,
-                format!("can't be reached from {first}, the first screen of the flow"),
-            );
+            let what = format!("can't be reached from {first}, the first screen of the flow");
+            report.add_warning(&screen.location, what);
         } else {
-            report.add_error(
-                &screen.location,
-                format!(
-                    "no route leads here from {first}: add one to {LOCATION}, or remove this screen"
-                ),
+            let what = format!(
+                "no route leads here from {first}: add one to {LOCATION}, or remove this screen"
             );
+            report.add_error(&screen.location, what);
         }
     }
 }
@@ -252,14 +240,12 @@ fn check_return_to_slot_screen(
         .filter(|last| !is_transition(last))
         .filter(|last| !has_route(routes, &last.name, &slot_screen.name))
     {
-        report.add_error(
-            format!("{LOCATION}.{}", slot_screen.name),
-            format!(
-                "lacks {:?}: if the slot is no longer free, flowgate goes from there back to {}, and a phone goes back only if a \
+        let what = format!(
+            "lacks {:?}: if the slot is no longer free, flowgate goes from there back to {}, and a phone goes back only if a \
                  route leads forward there",
-                last.name, slot_screen.name
-            ),
+            last.name, slot_screen.name
         );
+        report.add_error(format!("{LOCATION}.{}", slot_screen.name), what);
     }
 }
 

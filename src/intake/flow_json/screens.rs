@@ -45,12 +45,10 @@ pub(super) fn check(screens: &[FlowJsonScreen<'_>], flow: &Flow, report: &mut Fi
             let shows = before.map_or("the screen that your upstream names", |before| {
                 before.name.as_str()
             });
-            report.add_warning(
-                format!("{}.refresh_on_back", screen.location),
-                format!(
-                    "going back from here sends a request to flowgate, which shows {shows} again"
-                ),
+            let what = format!(
+                "going back from here sends a request to flowgate, which shows {shows} again"
             );
+            report.add_warning(format!("{}.refresh_on_back", screen.location), what);
         }
     }
     check_slot(screens, flow, report);
@@ -110,18 +108,16 @@ fn check_end(
     let by_webhook =
         "the form ends here without a request to its endpoint, and arrives only by Meta's webhook";
     if let Some(action) = screen.actions(COMPLETE).next() {
-        report.add_warning(
-            &action.location,
-            format!("{by_webhook}: no slot can be refused. `{DATA_EXCHANGE}` would send it to the endpoint"),
+        let what = format!(
+            "{by_webhook}, so flowgate can't refuse a full slot: use `{DATA_EXCHANGE}` instead"
         );
+        report.add_warning(&action.location, what);
     } else if screen.actions(DATA_EXCHANGE).next().is_none() {
         if is_final {
-            report.add_error(
-                &screen.location,
-                format!(
-                    "nothing here sends the form: its button needs the action `{DATA_EXCHANGE}`"
-                ),
+            let what = format!(
+                "nothing here sends the form: its button needs the action `{DATA_EXCHANGE}`"
             );
+            report.add_error(&screen.location, what);
         } else {
             let what = "nothing here sends a request to flowgate: its fields arrive only if a later screen sends them";
             report.add_warning(&screen.location, what);
@@ -220,12 +216,10 @@ fn check_slot(screens: &[FlowJsonScreen<'_>], flow: &Flow, report: &mut Findings
         } else {
             format!(", nor {:?}", booking.date_field)
         };
-        report.add_error(
-            "screens",
-            format!(
-                "no payload sends {:?}{wanted}, which the booking of the flow needs",
-                booking.time_field
-            ),
+        let what = format!(
+            "no payload sends {:?}{wanted}, which the booking of the flow needs",
+            booking.time_field
         );
+        report.add_error("screens", what);
     }
 }

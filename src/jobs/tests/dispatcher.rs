@@ -5,12 +5,11 @@ use std::time::Duration;
 use super::support::{JobHarness, START, lead_outcome};
 use crate::domain::ids::JobId;
 use crate::domain::job::retry::RetryDecision;
-use crate::domain::job::{Attempt, Job, JobState};
+use crate::domain::job::{Attempt, JobState};
 use crate::domain::time::Millis;
 use crate::jobs::lease::{JobTask, LeaseResult};
 use crate::store::{FailAttempt, RetryDeadLetters, RowProblem, StoreError};
 
-const SECOND: Millis = Millis::from_secs(1);
 const HOUR: Millis = Millis::from_secs(3600);
 
 fn ids(tasks: &[JobTask]) -> Vec<JobId> {
@@ -24,7 +23,7 @@ fn job_is_dispatched_once_and_completes() {
     let tasks = harness.dispatch();
     assert_eq!(ids(&tasks), [job]);
     assert_eq!(harness.dispatcher.in_flight().ids(), [job]);
-    harness.clock.advance(SECOND);
+    harness.advance_secs(1);
     assert!(
         harness.dispatch().is_empty(),
         "it is out, though the file says that it is due"
@@ -69,21 +68,14 @@ fn pause_ends_when_next_job_is_due() {
     let mut harness = JobHarness::with(|_, _| panic!("no"));
     harness.accept("a");
     harness.run_due();
-    let due = harness
-        .store
-        .read()
-        .unwrap()
-        .first_due_at()
-        .unwrap()
-        .unwrap();
+    let due = harness.read().first_due_at().unwrap().unwrap();
     assert_eq!(
         harness.dispatcher.step(),
         Duration::from_secs(1),
         "it is due in seconds, but a look costs little"
     );
-    harness
-        .clock
-        .advance(Millis::new(due.since(START).get() - 1));
+    let almost_due = Millis::new(due.since(START).get() - 1);
+    harness.clock.advance(almost_due);
     assert_eq!(harness.dispatcher.step(), Duration::from_millis(1));
 }
 
@@ -94,7 +86,7 @@ fn dropped_task_leaves_job_due() {
     drop(harness.dispatch());
     harness.dispatcher.step();
     assert_eq!(harness.dispatcher.in_flight().len(), 0);
-    harness.clock.advance(SECOND);
+    harness.advance_secs(1);
     assert_eq!(harness.run_due(), [job]);
 }
 
@@ -102,19 +94,16 @@ fn dropped_task_leaves_job_due() {
 fn job_waits_while_store_is_full() {
     let mut harness = JobHarness::new();
     let job = harness.accept("a");
-    for task in harness.dispatch() {
-        task.lease
-            .finish(LeaseResult::CommitFailed(StoreError::NoSpace));
-    }
+    harness.finish_all(|| LeaseResult::CommitFailed(StoreError::NoSpace));
     assert_eq!(harness.dispatcher.step(), Duration::from_secs(1));
     assert!(
         harness.dispatch().is_empty(),
         "a store that has no room is asked again in a second, not at once"
     );
-    harness.clock.advance(SECOND);
+    harness.advance_secs(1);
     assert_eq!(harness.run_due(), [job]);
     harness.store.close().unwrap();
-    harness.clock.advance(SECOND);
+    harness.advance_secs(1);
     assert_eq!(harness.dispatcher.step(), Duration::from_secs(1));
 }
 
@@ -128,15 +117,13 @@ fn job_that_cannot_be_written_is_quarantined_alone() {
         key: "1".to_owned(),
         problem: RowProblem::Checksum,
     };
-    tasks
-        .remove(0)
-        .lease
-        .finish(LeaseResult::CommitFailed(damaged));
+    let lease = tasks.remove(0).lease;
+    lease.finish(LeaseResult::CommitFailed(damaged));
     assert_eq!(harness.run(tasks), [good]);
     harness.dispatcher.step();
-    harness.clock.advance(Millis::from_secs(59));
+    harness.advance_secs(59);
     assert!(harness.run_due().is_empty());
-    harness.clock.advance(SECOND);
+    harness.advance_secs(1);
     assert_eq!(harness.run_due(), [bad]);
 }
 
@@ -157,9 +144,8 @@ fn future_retry_keeps_its_time_after_clock_step_back() {
     harness.clock.jump_to(START.minus(HOUR));
     assert!(harness.run_due().is_empty());
     // The due time is now later than any retry could be.
-    harness
-        .clock
-        .jump_to(START.minus(Millis::from_secs(25 * 3600)));
+    let day_before = START.minus(Millis::from_secs(25 * 3600));
+    harness.clock.jump_to(day_before);
     assert_eq!(harness.run_due(), [job]);
 }
 
@@ -174,31 +160,17 @@ fn retried_dead_letters_keep_their_times() {
             duration: Millis::ZERO,
             error: Some("no".to_owned()),
         };
-        harness
-            .store
-            .execute_blocking(FailAttempt {
-                job_id: job,
-                attempt,
-                decision: RetryDecision::GiveUp,
-            })
-            .unwrap();
+        harness.execute(FailAttempt {
+            job_id: job,
+            attempt,
+            decision: RetryDecision::GiveUp,
+        });
     }
-    let due = letters
-        .into_iter()
-        .zip(0..)
-        .map(|(job, hour)| (job, START.plus(Millis::new(hour * HOUR.get()))));
-    harness
-        .store
-        .execute_blocking(RetryDeadLetters {
-            jobs: due.collect(),
-        })
-        .unwrap();
+    let hours = [0, 1, 2].map(|hour| START.plus(Millis::new(hour * HOUR.get())));
+    let jobs = letters.into_iter().zip(hours).collect();
+    harness.execute(RetryDeadLetters { jobs });
 
-    let path = harness.folder.path();
-    std::fs::copy(path.join("data.redb"), path.join("crashed.redb")).unwrap();
-    let JobHarness { folder, store, .. } = harness;
-    store.close().unwrap();
-    let mut harness = JobHarness::at(folder, "crashed.redb", 100, lead_outcome);
+    let mut harness = harness.crash(lead_outcome);
     assert_eq!(harness.run_due(), letters[..1], "a suspect");
     assert!(harness.run_due().is_empty());
     harness.clock.advance(HOUR);
@@ -209,43 +181,33 @@ fn retried_dead_letters_keep_their_times() {
     assert_eq!(harness.run_due(), letters[2..]);
 }
 
-/// Creates a harness whose store opens the file of a killed process.
-fn after_a_crash(harness: JobHarness) -> JobHarness {
-    let path = harness.folder.path();
-    std::fs::copy(path.join("data.redb"), path.join("crashed.redb")).unwrap();
-    let run = |id: JobId, job: &Job| {
+/// Crashes with one due job for each token. The jobs then run marked as suspects.
+fn crashed_with<const N: usize>(tokens: [&str; N]) -> (JobHarness, [JobId; N]) {
+    let harness = JobHarness::new();
+    let jobs = tokens.map(|token| harness.accept(token));
+    let crashed = harness.crash(|id, job| {
         assert_eq!(job.crashes, 1, "the mark is on disk before the job runs");
         lead_outcome(id, job)
-    };
-    let JobHarness { folder, store, .. } = harness;
-    store.close().unwrap();
-    JobHarness::at(folder, "crashed.redb", 100, run)
+    });
+    (crashed, jobs)
 }
 
 #[test]
 fn suspects_run_alone_and_marked_after_crash() {
-    let harness = JobHarness::new();
-    let jobs = [
-        harness.accept("a"),
-        harness.accept("b"),
-        harness.accept("c"),
-    ];
-    let mut harness = after_a_crash(harness);
+    let (mut harness, jobs) = crashed_with(["a", "b", "c"]);
     for job in jobs {
         let tasks = harness.dispatch();
         assert_eq!(ids(&tasks), [job]);
         assert!(tasks[0].is_suspect);
         let late = harness.accept(&format!("late {job}"));
-        harness.clock.advance(SECOND);
+        harness.advance_secs(1);
         assert!(
             harness.dispatch().is_empty(),
             "{late} waits while a suspect runs"
         );
         harness.run(tasks);
-        assert_eq!(
-            (harness.job(job).state, harness.job(job).crashes),
-            (JobState::Done, 0)
-        );
+        let job = harness.job(job);
+        assert_eq!((job.state, job.crashes), (JobState::Done, 0));
     }
     let tasks = harness.dispatch();
     assert_eq!(tasks.len(), 3, "now the others");
@@ -254,15 +216,10 @@ fn suspects_run_alone_and_marked_after_crash() {
 
 #[test]
 fn unmarked_suspect_stays_suspect() {
-    let harness = JobHarness::new();
-    let job = harness.accept("a");
-    let mut harness = after_a_crash(harness);
-    for task in harness.dispatch() {
-        task.lease
-            .finish(LeaseResult::MarkFailed(StoreError::NoSpace));
-    }
+    let (mut harness, [job]) = crashed_with(["a"]);
+    harness.finish_all(|| LeaseResult::MarkFailed(StoreError::NoSpace));
     harness.dispatcher.step();
-    harness.clock.advance(SECOND);
+    harness.advance_secs(1);
     let tasks = harness.dispatch();
     assert!(tasks[0].is_suspect);
     assert_eq!(harness.run(tasks), [job]);
@@ -270,15 +227,10 @@ fn unmarked_suspect_stays_suspect() {
 
 #[test]
 fn suspect_that_ran_is_cleared_even_if_outcome_is_lost() {
-    let harness = JobHarness::new();
-    let job = harness.accept("a");
-    let mut harness = after_a_crash(harness);
-    for task in harness.dispatch() {
-        task.lease
-            .finish(LeaseResult::CommitFailed(StoreError::NoSpace));
-    }
+    let (mut harness, [job]) = crashed_with(["a"]);
+    harness.finish_all(|| LeaseResult::CommitFailed(StoreError::NoSpace));
     harness.dispatcher.step();
-    harness.clock.advance(SECOND);
+    harness.advance_secs(1);
     let tasks = harness.dispatch();
     assert_eq!(ids(&tasks), [job]);
     assert!(

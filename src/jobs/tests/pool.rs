@@ -50,19 +50,13 @@ impl RunningServer {
     }
 
     fn accept(&self, tokens: impl IntoIterator<Item = String>) {
-        let arrivals = tokens
+        let inbound = tokens
             .into_iter()
             .map(|token| Inbound::Submission(Box::new(form(&token))))
             .collect();
-        let accepted = self
-            .store
-            .execute_blocking(AcceptInbound { inbound: arrivals })
-            .unwrap();
-        assert!(
-            accepted
-                .iter()
-                .all(|accepted| matches!(accepted, AcceptOutcome::New { .. }))
-        );
+        let accepted = self.store.execute_blocking(AcceptInbound { inbound });
+        let is_new = |accepted: &AcceptOutcome| matches!(accepted, AcceptOutcome::New { .. });
+        assert!(accepted.unwrap().iter().all(is_new));
     }
 
     /// Waits until `is_so` returns `true` for a snapshot, at most ten seconds. Returns this
@@ -76,10 +70,8 @@ impl RunningServer {
             }
             let _ = never::<()>().recv_timeout(Duration::from_millis(5));
         }
-        panic!(
-            "not within ten seconds: {:?}",
-            self.store.read().unwrap().counts()
-        );
+        let counts = self.store.read().unwrap().counts();
+        panic!("not within ten seconds: {counts:?}");
     }
 }
 
@@ -125,10 +117,8 @@ fn jobs_not_run_at_shutdown_stay_due() {
     store.execute_blocking(AssignWaitingLeads).unwrap();
     let snapshot = store.read().unwrap();
     let counts = snapshot.counts().unwrap();
-    assert_eq!(
-        (counts.jobs_done + counts.jobs_scheduled, counts.jobs_dead),
-        (500, 0)
-    );
+    assert_eq!(counts.jobs_done + counts.jobs_scheduled, 500);
+    assert_eq!(counts.jobs_dead, 0);
     assert_eq!(counts.leads_open, counts.jobs_done);
     assert!(watch().len() <= 16, "no more than `workers.queue`");
     assert_eq!(check_integrity(&store).unwrap().violations, []);

@@ -73,7 +73,7 @@ fn round_removes_only_rows_past_retention() {
     let recent = harness.accept("recent");
     harness.run_due();
     round(&harness, &mut retention_task(&harness));
-    let left = rows::<Job>(&harness.store.read().unwrap());
+    let left = rows::<Job>(&harness.read());
     assert_eq!(left.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [recent]);
 }
 
@@ -84,12 +84,11 @@ fn rounds_start_one_minute_apart() {
     round(&harness, &mut retention_task);
     harness.accept("a");
     harness.run_due();
-    let is_there =
-        |harness: &JobHarness| harness.store.read().unwrap().counts().unwrap().submissions == 1;
-    harness.clock.advance(Millis::from_secs(55));
+    let is_there = |harness: &JobHarness| harness.read().counts().unwrap().submissions == 1;
+    harness.advance_secs(55);
     round(&harness, &mut retention_task);
     assert!(is_there(&harness));
-    harness.clock.advance(Millis::from_secs(5));
+    harness.advance_secs(5);
     round(&harness, &mut retention_task);
     assert!(!is_there(&harness));
 }
@@ -103,30 +102,18 @@ fn waiting_lead_goes_to_agent_back_from_absence() {
         from: START,
         to: START.plus(Millis::from_secs(60)),
     };
-    harness
-        .store
-        .execute_blocking(ChangeAgent {
-            name,
-            change: AgentChange::AddAbsence(absence),
-        })
-        .unwrap();
+    harness.execute(ChangeAgent {
+        name,
+        change: AgentChange::AddAbsence(absence),
+    });
     let id = harness.accept("a");
     harness.run_due();
     let lead = harness.job(id).lead_id.unwrap();
-    let agent = |harness: &JobHarness| {
-        harness
-            .store
-            .read()
-            .unwrap()
-            .lead(lead)
-            .unwrap()
-            .unwrap()
-            .agent
-    };
+    let agent = |harness: &JobHarness| harness.read().lead(lead).unwrap().unwrap().agent;
     let mut retention_task = retention_task(&harness);
     retention_task.step();
     assert_eq!(agent(&harness), None);
-    harness.clock.advance(Millis::from_secs(60));
+    harness.advance_secs(60);
     retention_task.step();
     assert!(agent(&harness).is_some());
 }
@@ -152,23 +139,15 @@ fn abandoned_draft_emits_event_after_timeout() {
         updated_at: START,
     };
     let key = IdempotencyKey::for_message(&MessageId::new("any").unwrap());
-    harness
-        .store
-        .execute_blocking(SaveDraft {
-            key,
-            draft,
-            encrypted_request_key: None,
-            reject_resubmission: false,
-        })
-        .unwrap();
+    harness.execute(SaveDraft {
+        key,
+        draft,
+        encrypted_request_key: None,
+        reject_resubmission: false,
+    });
     let results = |harness: &JobHarness| {
-        harness
-            .store
-            .read()
-            .unwrap()
-            .due_deliveries(&crm, harness.clock.now(), 10)
-            .unwrap()
-            .len()
+        let due = harness.read().due_deliveries(&crm, harness.clock.now(), 10);
+        due.unwrap().len()
     };
     let patience = config().flows[&flow()].abandoned_after;
     let mut retention_task = task_with_retention(&harness, Millis::new(100 * DAY.get()), DAY);
@@ -176,7 +155,7 @@ fn abandoned_draft_emits_event_after_timeout() {
     round(&harness, &mut retention_task);
     assert_eq!(results(&harness), 0);
     for _ in 0..3 {
-        harness.clock.advance(Millis::from_secs(60));
+        harness.advance_secs(60);
         round(&harness, &mut retention_task);
         assert_eq!(results(&harness), 1);
     }

@@ -18,12 +18,12 @@ use crate::intake::Catalog;
 use crate::jobs::JobSettings;
 use crate::jobs::dispatcher::Dispatcher;
 use crate::jobs::handler::{JobError, JobHandler, JobOutcome};
-use crate::jobs::lease::JobTask;
+use crate::jobs::lease::{JobTask, LeaseResult};
 use crate::jobs::worker::Worker;
 use crate::reloadable::Reloadable;
 use crate::store::{
     AcceptInbound, AcceptOutcome, AddAgent, AssignWaitingLeads, NewLead, Snapshot, Store,
-    StoreOptions,
+    StoreOptions, Transaction,
 };
 
 /// Start time of the manual clock: 2026-11-24T08:00:00Z.
@@ -145,26 +145,51 @@ impl JobHarness {
         self.run(tasks)
     }
 
+    /// Executes a transaction, which must succeed.
+    pub fn execute<T: Transaction>(&self, transaction: T) -> T::Outcome {
+        self.store.execute_blocking(transaction).unwrap()
+    }
+
     /// Waits for the writer, which processes transactions in order.
     pub fn settle(&self) {
-        self.store.execute_blocking(AssignWaitingLeads).unwrap();
+        self.execute(AssignWaitingLeads);
     }
 
     pub fn accept(&self, token: &str) -> JobId {
-        let arrivals = vec![Inbound::Submission(Box::new(form(token)))];
-        match self
-            .store
-            .execute_blocking(AcceptInbound { inbound: arrivals })
-            .unwrap()
-            .remove(0)
-        {
+        let inbound = vec![Inbound::Submission(Box::new(form(token)))];
+        match self.execute(AcceptInbound { inbound }).remove(0) {
             AcceptOutcome::New { job_id: job, .. } => job,
             other => panic!("{token}: {other:?}"),
         }
     }
 
+    /// Advances the clock by a number of seconds.
+    pub fn advance_secs(&self, seconds: u64) {
+        self.clock.advance(Millis::from_secs(seconds));
+    }
+
+    /// Returns a snapshot of the store.
+    pub fn read(&self) -> Snapshot {
+        self.store.read().unwrap()
+    }
+
     pub fn job(&self, id: JobId) -> Job {
-        self.store.read().unwrap().job(id).unwrap().unwrap()
+        self.read().job(id).unwrap().unwrap()
+    }
+
+    /// Stops this process without a clean shutdown, and opens the store's file as it was.
+    pub fn crash(self, run: Run) -> Self {
+        let path = self.folder.path();
+        std::fs::copy(path.join("data.redb"), path.join("crashed.redb")).unwrap();
+        self.store.close().unwrap();
+        Self::at(self.folder, "crashed.redb", 100, run)
+    }
+
+    /// Runs one step of the dispatcher, and ends all dispatched jobs with this result.
+    pub fn finish_all(&mut self, result: impl Fn() -> LeaseResult) {
+        for task in self.dispatch() {
+            task.lease.finish(result());
+        }
     }
 }
 

@@ -9,12 +9,10 @@ use lettre::transport::smtp::response::{Response, Severity};
 use super::server::SmtpServer;
 use crate::domain::delivery::smtp_reply::{SmtpEnd, SmtpReply, SmtpStage};
 use crate::net::error::root_cause;
+use crate::net::redact::printable_excerpt;
 
 /// `lettre`'s text for a server that closes the connection instead of replying.
 const INCOMPLETE_RESPONSE: &str = "incomplete response";
-
-/// Maximum length, in characters, of the cause of a broken exchange.
-const CAUSE_CHARS_MAX: usize = 160;
 
 /// Result of sending an e-mail.
 #[derive(Clone, Debug)]
@@ -83,11 +81,7 @@ impl SmtpExchange<'_> {
     }
 
     pub(super) fn disconnected(&self, error: &(dyn Error + 'static)) -> SmtpOutcome {
-        let cause: String = root_cause(error)
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(CAUSE_CHARS_MAX)
-            .collect();
+        let cause = printable_excerpt(&root_cause(error));
         let (authority, stage) = (self.server.authority(), self.stage.label());
         self.no_reply(format!(
             "the SMTP connection to {authority} failed at {stage}: {cause}"

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use tokio::time::timeout;
 use tower_service::Service;
 
-use super::support::{DEADLINE, fetch, unresponsive_address};
+use super::support::{DEADLINE, fetch, refusing_address, unresponsive_address};
 use crate::net::connector::Connector;
 use crate::net::{AddressPolicy, InvalidProxyAuth, Proxy, TlsConfig};
 
@@ -56,15 +56,11 @@ async fn first_responding_address_is_connected() {
     let listener = TcpListener::bind(("127.0.0.2", port)).unwrap();
     let mut connector = Connector::new(AddressPolicy::Any, None);
     connector.resolver.fixed_addresses = vec![mute.ip(), "127.0.0.2".parse().unwrap()];
-    let connected = timeout(
-        DEADLINE,
-        connector.call(format!("http://crm.example:{port}/").parse().unwrap()),
-    );
-    let socket = connected.await.expect("within the deadline").unwrap();
-    assert_eq!(
-        socket.inner().peer_addr().unwrap(),
-        listener.local_addr().unwrap()
-    );
+    let url = format!("http://crm.example:{port}/").parse().unwrap();
+    let connected = timeout(DEADLINE, connector.call(url)).await;
+    let socket = connected.expect("within the deadline").unwrap();
+    let peer = socket.inner().peer_addr().unwrap();
+    assert_eq!(peer, listener.local_addr().unwrap());
 }
 
 #[tokio::test]
@@ -73,96 +69,58 @@ async fn http_request_is_tunneled_to_default_port() {
         (0, b"HTTP/1.1 200 So\r\n\r\n"),
         (0, b"HTTP/1.1 204 No Content\r\n\r\n"),
     ]);
-    let status = post_through(
-        &format!("http://{address}"),
-        Some("ann:hush"),
-        "http://crm.example/hook",
-    )
-    .await;
+    let proxy = format!("http://{address}");
+    let status = post_through(&proxy, Some("ann:hush"), "http://crm.example/hook").await;
     assert_eq!(status, Ok(204));
     let requests: Vec<String> = received
         .iter()
         .map(|bytes| String::from_utf8(bytes).unwrap())
         .collect();
+    let [connect, post] = &requests[..] else {
+        panic!("{requests:?}")
+    };
     assert!(
-        requests[0].starts_with("CONNECT crm.example:80 HTTP/1.1\r\n"),
-        "{requests:?}"
+        connect.starts_with("CONNECT crm.example:80 HTTP/1.1\r\n"),
+        "{connect}"
     );
-    assert!(
-        requests[0]
-            .to_lowercase()
-            .contains("proxy-authorization: basic yw5uomh1c2g="),
-        "{requests:?}"
-    );
-    assert!(
-        requests[1].starts_with("POST /hook HTTP/1.1\r\n")
-            && !requests[1].to_lowercase().contains("basic"),
-        "{requests:?}"
-    );
+    let auth = "proxy-authorization: basic yw5uomh1c2g=";
+    assert!(connect.to_lowercase().contains(auth), "{connect}");
+    assert!(post.starts_with("POST /hook HTTP/1.1\r\n"), "{post}");
+    assert!(!post.to_lowercase().contains("basic"), "{post}");
 }
 
 #[tokio::test]
 async fn proxy_error_names_proxy_and_status() {
+    let bad_gateway = &b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n"[..];
+    let required = b"HTTP/1.1 407 So\r\n\r\n";
+    let early_data = b"HTTP/1.1 200 So\r\n\r\nmore";
+    let responded = "responded with 502 Bad Gateway to CONNECT crm.example:443";
+    let asks = "requires user and password (407): set `proxy_auth`";
+    let rejected = "rejected the user and password of `proxy_auth` (407)";
+    let closed = "closed the connection during CONNECT crm.example:443";
     for (response, auth, why) in [
-        (
-            &b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n"[..],
-            None,
-            "responded with 502 Bad Gateway to CONNECT crm.example:443",
-        ),
-        (
-            b"HTTP/1.1 407 So\r\n\r\n",
-            None,
-            "requires user and password (407): set `proxy_auth`",
-        ),
-        (
-            b"HTTP/1.1 407 So\r\n\r\n",
-            Some("ann:hush"),
-            "rejected the user and password of `proxy_auth` (407)",
-        ),
-        (
-            b"220 mail.example\r\n\r\n",
-            None,
-            "closed the connection during CONNECT crm.example:443",
-        ),
-        (b"HTTP/1.1 200 So\r\n\r\nmore", None, "sent unexpected data"),
-        (
-            b"",
-            None,
-            "closed the connection during CONNECT crm.example:443",
-        ),
+        (bad_gateway, None, responded),
+        (required, None, asks),
+        (required, Some("ann:hush"), rejected),
+        (b"220 mail.example\r\n\r\n", None, closed),
+        (early_data, None, "sent unexpected data"),
+        (b"", None, closed),
     ] {
         let (address, _received) = test_proxy(vec![(0, response)]);
-        let error = post_through(
-            &format!("http://{address}"),
-            auth,
-            "https://crm.example/hook",
-        )
-        .await
-        .unwrap_err();
-        assert!(
-            error.starts_with(&format!("can't reach crm.example: the proxy {address} ")),
-            "{error}"
-        );
+        let proxy = format!("http://{address}");
+        let posted = post_through(&proxy, auth, "https://crm.example/hook").await;
+        let error = posted.unwrap_err();
+        let start = format!("can't reach crm.example: the proxy {address} ");
+        assert!(error.starts_with(&start), "{error}");
         assert!(error.contains(why) && !error.contains("hush"), "{error}");
     }
-    let closed_address = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let address = refusing_address();
     for scheme in ["http", "socks5"] {
-        let error = post_through(
-            &format!("{scheme}://{closed_address}"),
-            None,
-            "https://crm.example/",
-        )
-        .await
-        .unwrap_err();
-        assert!(
-            error.contains(&format!(
-                "the proxy {closed_address} can't be reached: Connection refused"
-            )),
-            "{error}"
-        );
+        let proxy = format!("{scheme}://{address}");
+        let posted = post_through(&proxy, None, "https://crm.example/").await;
+        let error = posted.unwrap_err();
+        let why = format!("the proxy {address} can't be reached: Connection refused");
+        assert!(error.contains(&why), "{error}");
     }
 }
 
@@ -174,35 +132,26 @@ async fn socks5_proxy_resolves_name() {
         (18, b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x50"),
         (0, b"HTTP/1.1 204 No Content\r\n\r\n"),
     ]);
-    let status = post_through(
-        &format!("socks5://{address}"),
-        Some("ann:hush"),
-        "http://crm.example/",
-    )
-    .await;
+    let proxy = format!("socks5://{address}");
+    let status = post_through(&proxy, Some("ann:hush"), "http://crm.example/").await;
     let requests: Vec<Vec<u8>> = received.iter().collect();
     assert_eq!(requests[1], b"\x01\x03ann\x04hush");
     assert_eq!(requests[2], b"\x05\x01\x00\x03\x0bcrm.example\x00\x50");
     assert_eq!(status, Ok(204));
 
     let (address, _received) = test_proxy(vec![(3, b"\x05\xff")]);
-    let error = post_through(&format!("socks5://{address}"), None, "http://crm.example/")
-        .await
-        .unwrap_err();
-    assert!(
-        error.contains(&format!(
-            "the proxy {address} did not connect to crm.example:80: "
-        )),
-        "{error}"
-    );
+    let proxy = format!("socks5://{address}");
+    let posted = post_through(&proxy, None, "http://crm.example/").await;
+    let error = posted.unwrap_err();
+    let why = format!("the proxy {address} did not connect to crm.example:80: ");
+    assert!(error.contains(&why), "{error}");
 }
 
 #[tokio::test]
 async fn private_literal_is_not_requested_from_proxy() {
     let (address, received) = test_proxy(vec![(0, b"")]);
-    let error = post_through(&format!("http://{address}"), None, "http://10.0.0.7/")
-        .await
-        .unwrap_err();
+    let posted = post_through(&format!("http://{address}"), None, "http://10.0.0.7/").await;
+    let error = posted.unwrap_err();
     assert!(error.contains("allow_private"), "{error}");
     assert!(received.try_recv().is_err(), "nobody came");
 }

@@ -16,29 +16,16 @@ async fn endless_response_is_bounded() {
         let chunk = format!("3e8\r\n{}\r\n", "x".repeat(1000)).repeat(2);
         let response = [head, chunk.as_bytes()].concat();
         let (address, _) = responding_server(response.leak(), true);
-        let error = fetch(client(), format!("http://{address}/"))
-            .await
-            .unwrap_err();
-        assert!(
-            matches!(
-                error,
-                NetError::ResponseTooLarge {
-                    bytes_max: 1000,
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        let fetched = fetch(client(), format!("http://{address}/")).await;
+        let error = fetched.unwrap_err();
+        let is_1000 =
+            matches!(error, NetError::ResponseTooLarge { bytes_max, .. } if bytes_max == 1000);
+        assert!(is_1000, "{error}");
     }
-    let head = [
-        &b"HTTP/1.1 200 OK\r\nx: "[..],
-        &vec![b'x'; 2 * HEAD_BYTES_MAX],
-    ]
-    .concat();
-    let (address, _) = responding_server(head.leak(), true);
-    let error = fetch(client(), format!("http://{address}/"))
-        .await
-        .unwrap_err();
+    let head = format!("HTTP/1.1 200 OK\r\nx: {}", "x".repeat(2 * HEAD_BYTES_MAX));
+    let (address, _) = responding_server(head.leak().as_bytes(), true);
+    let fetched = fetch(client(), format!("http://{address}/")).await;
+    let error = fetched.unwrap_err();
     assert!(matches!(error, NetError::Disconnected { .. }), "{error}");
 }
 
@@ -70,40 +57,30 @@ async fn deciding_body_is_read_until_deadline() {
 
 #[tokio::test]
 async fn status_decides_despite_incomplete_body() {
-    let endless = [
-        &b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3e8\r\n"[..],
-        &[b'x'; 1000],
-    ]
-    .concat();
-    for (response, stays_open, prefix, is_whole) in [
-        (&b"HTTP/1.1 204 No Content\r\n\r\n"[..], true, "", true),
+    let chunk = format!("3e8\r\n{}", "x".repeat(1000));
+    // Head and body of the response, with the expected prefix.
+    for (head, body, stays_open, prefix, is_whole) in [
+        ("204 No Content", "", true, "", true),
+        ("200 OK\r\ncontent-length: 4", "body", true, "body", true),
         (
-            b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody",
-            true,
-            "body",
-            true,
-        ),
-        (
-            b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n123456789",
+            "200 OK\r\ncontent-length: 100000000",
+            "123456789",
             true,
             "12345678",
             false,
         ),
+        ("200 OK\r\ncontent-length: 9", "hal", false, "hal", false),
+        ("200 OK\r\ncontent-length: 9", "hal", true, "hal", false),
         (
-            b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhal",
-            false,
-            "hal",
-            false,
-        ),
-        (
-            b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhal",
+            "200 OK\r\ntransfer-encoding: chunked",
+            &chunk,
             true,
-            "hal",
+            "xxxxxxxx",
             false,
         ),
-        (endless.leak(), true, "xxxxxxxx", false),
     ] {
-        let (address, _) = responding_server(response, stays_open);
+        let response = format!("HTTP/1.1 {head}\r\n\r\n{body}");
+        let (address, _) = responding_server(response.leak().as_bytes(), stays_open);
         let received = post(client(), format!("http://{address}/")).await.unwrap();
         assert!(received.status.is_success());
         assert_eq!(
@@ -120,20 +97,11 @@ async fn response_memory_is_bounded_and_released() {
         ..PoolLimits::default()
     };
     let client = HttpClient::plaintext(AddressPolicy::LoopbackOnly, limits);
-    for (response, is_full) in [
-        (
-            &b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nwhole"[..],
-            false,
-        ),
-        (b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nlarger", true),
-        (b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nagain", false),
-    ] {
-        let (address, _) = responding_server(response, false);
+    for (body, expects_full) in [("whole", false), ("larger", true), ("again", false)] {
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+        let (address, _) = responding_server((head + body).leak().as_bytes(), false);
         let result = fetch(client.clone(), format!("http://{address}/")).await;
-        assert_eq!(
-            matches!(result, Err(NetError::ResponseMemoryFull { .. })),
-            is_full,
-            "{result:?}"
-        );
+        let is_full = matches!(result, Err(NetError::ResponseMemoryFull { .. }));
+        assert_eq!(is_full, expects_full, "{result:?}");
     }
 }

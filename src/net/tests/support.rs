@@ -26,10 +26,8 @@ pub(super) fn responding_server(
     std::thread::spawn(move || {
         let (socket, _) = listener.accept().unwrap();
         let mut lines = BufReader::new(&socket).lines();
-        assert!(
-            lines.any(|line| line.is_ok_and(|line| line.is_empty())),
-            "the end of the head"
-        );
+        let has_head = lines.any(|line| line.is_ok_and(|line| line.is_empty()));
+        assert!(has_head, "the end of the head");
         (&socket).write_all(bytes).unwrap();
         let _ = answered_tx.send(());
         if stays_open {
@@ -49,10 +47,8 @@ pub(super) fn silent_server() -> (SocketAddr, oneshot::Receiver<()>) {
     std::thread::spawn(move || {
         let (socket, _) = listener.accept().unwrap();
         let mut reader = BufReader::new(&socket);
-        assert!(
-            !reader.fill_buf().unwrap().is_empty(),
-            "the client sent something"
-        );
+        let is_empty = reader.fill_buf().unwrap().is_empty();
+        assert!(!is_empty, "the client sent something");
         let _ = received_tx.send(());
         // Wait until the client has closed the connection.
         let _ = std::io::copy(&mut reader, &mut std::io::sink());
@@ -72,6 +68,12 @@ pub(super) fn unresponsive_address() -> (SocketAddr, impl Sized) {
         queue.push(queued);
     }
     (address, (listener, queue))
+}
+
+/// Returns an address without a listener.
+pub(super) fn refusing_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
 }
 
 /// Returns a client for any address.

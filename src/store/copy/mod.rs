@@ -19,7 +19,7 @@ use super::rows::change_log::{
 use super::rows::schema::{CHANGE_LOG, COPIED_TABLES, append_raw_rows, count_rows};
 use super::state::LogHold;
 use super::tx::change_log::{BeginChangeLog, EndCopyLog, TrimChangeLog};
-use super::{RowProblem, Store, StoreError};
+use super::{RowProblem, Store, StoreError, StoreResult};
 use crate::domain::time::Timestamp;
 
 pub use new_file::{FileSummary, NewFile};
@@ -56,7 +56,7 @@ impl DataCopy {
     ///
     /// # Errors
     /// [`StoreError`] if the store can't begin the log.
-    pub fn begin(store: &Store) -> Result<Self, StoreError> {
+    pub fn begin(store: &Store) -> StoreResult<Self> {
         let mut copy = Self {
             store: store.clone(),
             hold: None,
@@ -87,7 +87,7 @@ impl DataCopy {
     ///
     /// # Errors
     /// [`StoreError`] if the file can't be read.
-    pub fn next_rows(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+    pub fn next_rows(&mut self) -> StoreResult<Option<Vec<u8>>> {
         let mut rows = Vec::new();
         while let Some(table) = COPIED_TABLES.get(self.table) {
             let after = self.position.take();
@@ -109,7 +109,7 @@ impl DataCopy {
     ///
     /// # Errors
     /// [`StoreError`] if the file can't be read, or the log was given up meanwhile.
-    pub fn end(&self) -> Result<CopyEnd, StoreError> {
+    pub fn end(&self) -> StoreResult<CopyEnd> {
         let snapshot = self.store.read_last()?;
         snapshot.with_read_txn(|txn| {
             let log = self.read_log(txn)?;
@@ -130,11 +130,7 @@ impl DataCopy {
     ///
     /// # Errors
     /// [`StoreError`] if the file can't be read, or the log was given up meanwhile.
-    pub fn changes_until(
-        &self,
-        after: u64,
-        end: &CopyEnd,
-    ) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
+    pub fn changes_until(&self, after: u64, end: &CopyEnd) -> StoreResult<Option<(u64, Vec<u8>)>> {
         if self.hold.is_none() || after >= end.last_entry {
             return Ok(None);
         }
@@ -152,7 +148,7 @@ impl DataCopy {
     }
 
     /// Reads the log as far as this copy needs it.
-    fn read_log(&self, txn: &ReadTxn) -> Result<LogEnd, StoreError> {
+    fn read_log(&self, txn: &ReadTxn) -> StoreResult<LogEnd> {
         let has_log = txn.has_table(CHANGE_LOG)?;
         if self.hold.is_none() {
             let header = if has_log {
@@ -178,7 +174,7 @@ struct LogEnd {
     last: Option<ChangeLogEntry>,
 }
 
-fn require_recording(header: &ChangeLogHeader, after: u64) -> Result<(), StoreError> {
+fn require_recording(header: &ChangeLogHeader, after: u64) -> StoreResult<()> {
     if header.state.is_recording() && header.begins_after <= after {
         Ok(())
     } else {
@@ -197,7 +193,7 @@ impl Store {
         after: u64,
         up_to: u64,
         bytes_max: usize,
-    ) -> Result<Vec<ChangeLogEntry>, StoreError> {
+    ) -> StoreResult<Vec<ChangeLogEntry>> {
         self.read_last()?.with_read_txn(|txn| {
             let log = txn.open(CHANGE_LOG)?;
             require_recording(&read_header(&log)?.unwrap_or_default(), after)?;
@@ -225,9 +221,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the file can't be read.
-    pub fn change_log_state(
-        &self,
-    ) -> Result<(ChangeLogHeader, Option<ChangeLogEntry>), StoreError> {
+    pub fn change_log_state(&self) -> StoreResult<(ChangeLogHeader, Option<ChangeLogEntry>)> {
         self.read_last()?.with_read_txn(|txn| {
             if !txn.has_table(CHANGE_LOG)? {
                 return Ok((ChangeLogHeader::default(), None));
@@ -244,7 +238,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the file can't be read.
-    pub fn first_change_log_entry(&self) -> Result<Option<u64>, StoreError> {
+    pub fn first_change_log_entry(&self) -> StoreResult<Option<u64>> {
         self.read_last()?.with_read_txn(|txn| {
             if !txn.has_table(CHANGE_LOG)? {
                 return Ok(None);
@@ -259,7 +253,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the store can't commit.
-    pub fn trim_change_log(&self, up_to: u64) -> Result<(), StoreError> {
+    pub fn trim_change_log(&self, up_to: u64) -> StoreResult<()> {
         let holds = self.log_holds();
         let slice = TrimChangeLog { up_to, holds };
         while self.execute_blocking(slice.clone())? {}
@@ -271,7 +265,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the store can't commit.
-    pub fn tidy_change_log(&self) -> Result<(), StoreError> {
+    pub fn tidy_change_log(&self) -> StoreResult<()> {
         if self.is_read_only() {
             return Ok(());
         }

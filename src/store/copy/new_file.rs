@@ -14,7 +14,7 @@ use crate::store::engine::{Database, list_changes};
 use crate::store::options::StoreOptions;
 use crate::store::rows::change_log::{ChangeLogHeader, read_header, write_header};
 use crate::store::rows::schema::{CHANGE_LOG, Tables, count_rows};
-use crate::store::{Store, StoreError, check_integrity};
+use crate::store::{Store, StoreError, StoreResult, check_integrity};
 
 /// Size of the changes, in bytes, that one commit of the new file takes.
 const COMMIT_BYTES: usize = 8 << 20;
@@ -49,7 +49,7 @@ impl NewFile {
     ///
     /// # Errors
     /// [`StoreError::File`] if the file can't be created.
-    pub fn create(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+    pub fn create(path: &Path, clock: Arc<dyn Clock>) -> StoreResult<Self> {
         let mut name = path.as_os_str().to_owned();
         name.push(".part");
         let part = PathBuf::from(name);
@@ -67,7 +67,7 @@ impl NewFile {
     ///
     /// # Errors
     /// [`StoreError`] if the file can't be opened.
-    pub fn reopen(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+    pub fn reopen(path: &Path, clock: Arc<dyn Clock>) -> StoreResult<Self> {
         let options = StoreOptions {
             is_serving: false,
             ..StoreOptions::new(path.to_owned())
@@ -86,7 +86,7 @@ impl NewFile {
     ///
     /// # Errors
     /// [`StoreError`] if the file can't be read.
-    pub fn header(&self) -> Result<ChangeLogHeader, StoreError> {
+    pub fn header(&self) -> StoreResult<ChangeLogHeader> {
         let txn = self
             .database
             .as_ref()
@@ -102,7 +102,7 @@ impl NewFile {
     ///
     /// # Errors
     /// [`StoreError`] if the changes are invalid, or the file can't be written.
-    pub fn apply(&mut self, changes: &[u8]) -> Result<(), StoreError> {
+    pub fn apply(&mut self, changes: &[u8]) -> StoreResult<()> {
         self.waiting.extend_from_slice(changes);
         if self.waiting.len() >= COMMIT_BYTES {
             self.commit(None)?;
@@ -114,7 +114,7 @@ impl NewFile {
     ///
     /// # Errors
     /// [`StoreError`] if the changes are invalid, or the file can't be written.
-    pub fn commit(&mut self, header: Option<&ChangeLogHeader>) -> Result<(), StoreError> {
+    pub fn commit(&mut self, header: Option<&ChangeLogHeader>) -> StoreResult<()> {
         let Some(database) = &self.database else {
             return Err(StoreError::NotOpen);
         };
@@ -136,7 +136,7 @@ impl NewFile {
         &mut self,
         header: &ChangeLogHeader,
         expected: Option<&BTreeMap<String, u64>>,
-    ) -> Result<FileSummary, StoreError> {
+    ) -> StoreResult<FileSummary> {
         self.commit(Some(header))?;
         self.close()?;
         self.verify(expected)
@@ -146,7 +146,7 @@ impl NewFile {
     ///
     /// # Errors
     /// [`StoreError::File`] if the file can't be renamed.
-    pub fn publish(self) -> Result<(), StoreError> {
+    pub fn publish(self) -> StoreResult<()> {
         let failed = |error: &io::Error| data_file::file_error("rename to", &self.path, error);
         fs::rename(&self.part, &self.path).map_err(|error| failed(&error))?;
         data_file::sync_folder(&self.path)
@@ -156,11 +156,11 @@ impl NewFile {
     ///
     /// # Errors
     /// [`StoreError`] if the file can't be written.
-    pub fn close(&mut self) -> Result<(), StoreError> {
+    pub fn close(&mut self) -> StoreResult<()> {
         self.database.take().map_or(Ok(()), Database::close)
     }
 
-    fn verify(&self, expected: Option<&BTreeMap<String, u64>>) -> Result<FileSummary, StoreError> {
+    fn verify(&self, expected: Option<&BTreeMap<String, u64>>) -> StoreResult<FileSummary> {
         let options = StoreOptions {
             is_serving: false,
             is_read_only: true,
@@ -206,7 +206,7 @@ fn write_changes(
     database: &Database,
     changes: &[u8],
     header: Option<&ChangeLogHeader>,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     let txn = database.begin_write()?;
     {
         let mut tables = Tables::open(&txn)?;

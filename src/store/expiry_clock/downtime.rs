@@ -16,7 +16,7 @@ const MAX: usize = 16;
 
 /// Periods of downtime that earlier rows do not fully count, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::store) struct DowntimePeriods(Vec<DowntimePeriod>);
+pub struct DowntimePeriods(Vec<DowntimePeriod>);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct DowntimePeriod {
@@ -37,7 +37,7 @@ impl DowntimePeriod {
 
 impl DowntimePeriods {
     /// Adds a period of `length` that began when the expiry clock showed `at`.
-    pub(in crate::store) fn add(&mut self, at: Timestamp, length: Millis) {
+    pub fn add(&mut self, at: Timestamp, length: Millis) {
         if length == Millis::ZERO {
             return;
         }
@@ -69,14 +69,14 @@ impl DowntimePeriods {
     }
 
     /// Returns the downtime that earlier rows will count.
-    pub(in crate::store) fn owed(&self) -> Millis {
+    pub fn owed(&self) -> Millis {
         self.0
             .iter()
             .fold(Millis::ZERO, |sum, closing| plus(sum, closing.pending))
     }
 
     /// Counts `length` of the owed downtime for earlier rows, oldest periods first.
-    pub(in crate::store) fn count_down(&mut self, length: Millis) {
+    pub fn count_down(&mut self, length: Millis) {
         let mut left = length;
         for closing in &mut self.0 {
             let counted = left.min(closing.pending);
@@ -87,7 +87,7 @@ impl DowntimePeriods {
 
     /// Moves `length` from the owed to the void parts, newest periods first, because the newest
     /// periods affect the most rows. Returns the rest of `length`.
-    pub(in crate::store) fn void_pending(&mut self, length: Millis) -> Millis {
+    pub fn void_pending(&mut self, length: Millis) -> Millis {
         let mut left = length;
         for closing in self.0.iter_mut().rev() {
             let taken = left.min(closing.pending);
@@ -99,21 +99,21 @@ impl DowntimePeriods {
     }
 
     /// Returns the sum of the void parts. See [`Self::void_pending`].
-    pub(in crate::store) fn void(&self) -> Millis {
+    pub fn void(&self) -> Millis {
         self.0
             .iter()
             .fold(Millis::ZERO, |sum, closing| plus(sum, closing.ignored))
     }
 
     /// Moves all void parts back to the owed parts.
-    pub(in crate::store) fn restore_void(&mut self) {
+    pub fn restore_void(&mut self) {
         for closing in &mut self.0 {
             closing.pending = plus(closing.pending, std::mem::take(&mut closing.ignored));
         }
     }
 
     /// Returns the age at `now` of a row with the stamp `at`.
-    pub(in crate::store) fn age(&self, at: Timestamp, now: Timestamp) -> Millis {
+    pub fn age(&self, at: Timestamp, now: Timestamp) -> Millis {
         let before = self.0.iter().rev().take_while(|closing| at <= closing.at);
         let uncounted = before.fold(Millis::ZERO, |sum, closing| plus(sum, closing.uncounted()));
         minus(now.since(at), uncounted)
@@ -121,7 +121,7 @@ impl DowntimePeriods {
 
     /// Returns a stamp such that all rows with this stamp or an earlier one have at least this
     /// `age` at `now`. The result is the latest such stamp, unless two periods were merged.
-    pub(in crate::store) fn latest(&self, age: Millis, now: Timestamp) -> Timestamp {
+    pub fn latest(&self, age: Millis, now: Timestamp) -> Timestamp {
         let mut uncounted = self.uncounted();
         for closing in &self.0 {
             let latest = now.minus(uncounted).minus(age);
@@ -134,7 +134,7 @@ impl DowntimePeriods {
     }
 
     /// Returns the total downtime that some rows do not count.
-    pub(in crate::store) fn uncounted(&self) -> Millis {
+    pub fn uncounted(&self) -> Millis {
         self.0
             .iter()
             .fold(Millis::ZERO, |sum, closing| plus(sum, closing.uncounted()))
@@ -142,12 +142,12 @@ impl DowntimePeriods {
 }
 
 /// Returns the sum of two durations.
-pub(in crate::store) const fn plus(one: Millis, other: Millis) -> Millis {
+pub const fn plus(one: Millis, other: Millis) -> Millis {
     Millis::new(one.get().saturating_add(other.get()))
 }
 
 /// Returns the first duration minus the second, or zero if the second is longer.
-pub(in crate::store) const fn minus(one: Millis, other: Millis) -> Millis {
+pub const fn minus(one: Millis, other: Millis) -> Millis {
     Millis::new(one.get().saturating_sub(other.get()))
 }
 

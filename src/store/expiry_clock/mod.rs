@@ -3,7 +3,7 @@
 //! See [`self::downtime`] for the periods in which the file was closed. The writer advances the
 //! clock and stores its state with each commit.
 
-pub(in crate::store) mod downtime;
+pub mod downtime;
 #[cfg(test)]
 mod tests;
 
@@ -17,11 +17,11 @@ use self::downtime::{DowntimePeriods, minus, plus};
 
 /// State of the clock at a commit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::store) struct ClockState {
+pub struct ClockState {
     /// Expiry clock at the commit.
     reading: Timestamp,
     /// Periods of downtime that earlier rows do not fully count. See [`ExpiryClock`].
-    pub(in crate::store) downtime: DowntimePeriods,
+    pub downtime: DowntimePeriods,
     /// Time by which the wall clock was set back and has not been set ahead again since.
     set_back: Millis,
     /// `true` if a start found the wall clock set back. The length of the downtime before that
@@ -33,7 +33,7 @@ pub(in crate::store) struct ClockState {
 
 impl ClockState {
     /// Returns the state of a clock that starts now.
-    pub(in crate::store) fn new(now: Timestamp) -> Self {
+    pub fn new(now: Timestamp) -> Self {
         Self {
             reading: now,
             downtime: DowntimePeriods::default(),
@@ -44,12 +44,12 @@ impl ClockState {
     }
 
     /// Returns the wall clock at the commit.
-    pub(in crate::store) const fn wall(&self) -> Timestamp {
+    pub const fn wall(&self) -> Timestamp {
         self.wall
     }
 
     /// Returns `true` if the wall clock was set between `earlier` and this state.
-    pub(in crate::store) fn wall_was_set_since(&self, earlier: &Self) -> bool {
+    pub fn wall_was_set_since(&self, earlier: &Self) -> bool {
         let expected = earlier.wall.plus(self.reading.since(earlier.reading));
         // Without a setting, the two times differ only by rounding. A setting moves the wall clock
         // by at least twice this threshold.
@@ -85,7 +85,7 @@ impl ClockState {
 /// So a wrong wall clock, or its correction, can make the ages of rows too small, but hardly too
 /// large. In any case, rows get older by the time that the process runs.
 #[derive(Clone, Debug)]
-pub(in crate::store) struct ExpiryClock {
+pub struct ExpiryClock {
     /// State when the clock was last advanced. Its wall clock is that of the last commit.
     state: ClockState,
     /// Process clock at the same moment.
@@ -113,11 +113,7 @@ const LAST: Timestamp = Timestamp::from_millis(253_402_300_799_999);
 
 impl ExpiryClock {
     /// Continues the clock from the last commit of a file.
-    pub(in crate::store) fn resume(
-        committed: &ClockState,
-        wall: Timestamp,
-        elapsed: Duration,
-    ) -> Self {
+    pub fn resume(committed: &ClockState, wall: Timestamp, elapsed: Duration) -> Self {
         let mut clock = Self {
             state: committed.clone(),
             process_elapsed: elapsed,
@@ -140,12 +136,12 @@ impl ExpiryClock {
     }
 
     /// Returns the expiry clock when it was last advanced.
-    pub(in crate::store) const fn reading(&self) -> Timestamp {
+    pub const fn reading(&self) -> Timestamp {
         self.state.reading
     }
 
     /// Returns the state to store with a commit.
-    pub(in crate::store) fn state(&self) -> ClockState {
+    pub fn state(&self) -> ClockState {
         ClockState {
             wall: self.wall_at(self.process_elapsed),
             ..self.state.clone()
@@ -153,15 +149,15 @@ impl ExpiryClock {
     }
 
     /// Returns the downtime that earlier rows will count.
-    pub(in crate::store) fn uncounted_downtime(&self) -> Millis {
+    pub fn uncounted_downtime(&self) -> Millis {
         self.state.downtime.owed()
     }
 
     /// Advances the clock and returns its time. The arguments are the wall clock and the process
     /// clock.
-    pub(in crate::store) fn advance(&mut self, wall: Timestamp, elapsed: Duration) -> Timestamp {
+    pub fn advance(&mut self, wall: Timestamp, elapsed: Duration) -> Timestamp {
         self.handle_clock_change(wall, elapsed);
-        let elapsed_since = millis(elapsed.saturating_sub(self.process_elapsed));
+        let elapsed_since = Millis::from_duration(elapsed.saturating_sub(self.process_elapsed));
         self.state
             .downtime
             .count_down(Millis::new(elapsed_since.get().saturating_mul(SPEED)));
@@ -177,7 +173,7 @@ impl ExpiryClock {
     /// by its last valid time plus the time since then.
     fn wall_at(&self, elapsed: Duration) -> Timestamp {
         let (wall, then) = self.last_compared;
-        wall.plus(millis(elapsed.saturating_sub(then)))
+        wall.plus(Millis::from_duration(elapsed.saturating_sub(then)))
     }
 
     /// Detects a setting of the wall clock.
@@ -236,8 +232,4 @@ fn is_plausible(wall: Timestamp) -> bool {
 
 fn distance(one: Timestamp, other: Timestamp) -> Millis {
     one.since(other).max(other.since(one))
-}
-
-fn millis(duration: Duration) -> Millis {
-    Millis::new(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }

@@ -10,12 +10,9 @@ use crate::store::rows::schema::{
 };
 use crate::store::tx::flow_events::EVENT_ROWS_MAX;
 use crate::store::tx::gateways::HISTORY_ROWS_MAX;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreResult};
 
-pub(super) fn check_flow_events(
-    store: &Store,
-    report: &mut IntegrityReport,
-) -> Result<(), StoreError> {
+pub(super) fn check_flow_events(store: &Store, report: &mut IntegrityReport) -> StoreResult<()> {
     check_rows_readable(store, report, FLOW_ERRORS)?;
     check_rows_readable(store, report, HEALTH_EVENTS)?;
     for (name, rows) in store.read_last()?.with_read_txn(|txn| {
@@ -41,10 +38,7 @@ pub(super) fn check_flow_events(
     })
 }
 
-pub(super) fn check_gateways(
-    store: &Store,
-    report: &mut IntegrityReport,
-) -> Result<(), StoreError> {
+pub(super) fn check_gateways(store: &Store, report: &mut IntegrityReport) -> StoreResult<()> {
     check_rows_readable(store, report, GATEWAY_SESSIONS)?;
     let mut last_name = String::new();
     for_each_row(store, report, GATEWAY_HISTORY, |slice, row| {

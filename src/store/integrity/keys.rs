@@ -1,13 +1,13 @@
 //! Checks idempotency keys and cached responses.
 
-use super::slices::{IntegrityReport, check_rows_readable, for_each_row};
+use super::slices::{IntegrityReport, check_rows_readable, for_each_row, for_each_value};
 use crate::store::rows::schema::{
     CACHED_RESPONSES, COMPLETIONS, ENCRYPTED_REQUEST_LOG, ENCRYPTED_REQUESTS, EVICTED_KEYS,
     MESSAGE_LOG, TOKEN_LOG,
 };
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreResult};
 
-pub(super) fn check_keys(store: &Store, report: &mut IntegrityReport) -> Result<(), StoreError> {
+pub(super) fn check_keys(store: &Store, report: &mut IntegrityReport) -> StoreResult<()> {
     for log in [TOKEN_LOG, MESSAGE_LOG] {
         check_rows_readable(store, report, log)?;
     }
@@ -22,17 +22,14 @@ pub(super) fn check_keys(store: &Store, report: &mut IntegrityReport) -> Result<
         );
         Ok(())
     })?;
-    for_each_row(store, report, EVICTED_KEYS, |slice, row| {
-        let Some(old) = slice.decode(&row) else {
-            return Ok(());
-        };
+    for_each_value(store, report, EVICTED_KEYS, |slice, key, old| {
         let mut is_logged = false;
         for log in [TOKEN_LOG, MESSAGE_LOG] {
             let logged = slice.find(log, old.row)?;
-            is_logged |= logged.is_some_and(|logged| logged.key == *row.key());
+            is_logged |= logged.is_some_and(|logged| logged.key == *key);
         }
         slice.require(is_logged, "an evicted key is in a key log", || {
-            format!("key {:02x?}", row.key())
+            format!("key {key:02x?}")
         });
         Ok(())
     })
@@ -41,7 +38,7 @@ pub(super) fn check_keys(store: &Store, report: &mut IntegrityReport) -> Result<
 pub(super) fn check_cached_responses(
     store: &Store,
     report: &mut IntegrityReport,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     check_rows_readable(store, report, CACHED_RESPONSES)?;
     for_each_row(store, report, ENCRYPTED_REQUEST_LOG, |slice, row| {
         let number = row.key();

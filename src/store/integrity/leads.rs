@@ -3,19 +3,15 @@
 use crate::domain::ids::{AgentId, LeadId};
 use crate::domain::lead::LeadState;
 
-use super::slices::{IntegrityReport, for_each_row};
+use super::slices::{IntegrityReport, for_each_row, for_each_value};
 use crate::store::engine::Rows;
 use crate::store::rows::schema::{
     AGENTS, CUSTOMER_AGENTS, JOBS, LEADS, OPEN_LEADS, PENDING_HANDOVERS, SUBMISSIONS, WAITING_LEADS,
 };
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreResult};
 
-pub(super) fn check_leads(store: &Store, report: &mut IntegrityReport) -> Result<(), StoreError> {
-    for_each_row(store, report, LEADS, |slice, row| {
-        let id = row.key();
-        let Some(lead) = slice.decode(&row) else {
-            return Ok(());
-        };
+pub(super) fn check_leads(store: &Store, report: &mut IntegrityReport) -> StoreResult<()> {
+    for_each_value(store, report, LEADS, |slice, id, lead| {
         let location = || format!("lead {id}");
         let is_open = lead.state == LeadState::Open;
         if let Some(agent) = lead.agent {
@@ -38,9 +34,8 @@ pub(super) fn check_leads(store: &Store, report: &mut IntegrityReport) -> Result
             Some(owner) => slice.find(JOBS, owner.job_id)?,
             None => None,
         };
-        let same = job.is_some_and(|job| job.lead_id == Some(id));
         slice.require(
-            same,
+            job.is_some_and(|job| job.lead_id == Some(id)),
             "every lead is the one lead of its submission",
             location,
         );
@@ -48,12 +43,9 @@ pub(super) fn check_leads(store: &Store, report: &mut IntegrityReport) -> Result
     })?;
     for_each_row(store, report, OPEN_LEADS, |slice, row| {
         let (agent, id) = row.key();
-        let lead = slice
-            .find(LEADS, id)?
-            .filter(|lead| lead.state == LeadState::Open);
-        let theirs = lead
-            .and_then(|lead| lead.agent)
-            .is_some_and(|of| of == agent);
+        let lead = slice.find(LEADS, id)?;
+        let theirs =
+            lead.is_some_and(|lead| lead.state == LeadState::Open && lead.agent == Some(agent));
         slice.require(
             theirs,
             "an agent's list of open leads holds only open leads of that agent",
@@ -63,10 +55,10 @@ pub(super) fn check_leads(store: &Store, report: &mut IntegrityReport) -> Result
     })?;
     for_each_row(store, report, WAITING_LEADS, |slice, row| {
         let (team, id) = row.key();
-        let lead = slice
-            .find(LEADS, id)?
-            .filter(|lead| lead.state == LeadState::Open);
-        let waits = lead.is_some_and(|lead| lead.agent.is_none() && lead.team.as_str() == team);
+        let lead = slice.find(LEADS, id)?;
+        let waits = lead.is_some_and(|lead| {
+            lead.state == LeadState::Open && lead.agent.is_none() && lead.team.as_str() == team
+        });
         slice.require(
             waits,
             "the waiting queue holds only open leads without an agent",
@@ -76,12 +68,8 @@ pub(super) fn check_leads(store: &Store, report: &mut IntegrityReport) -> Result
     })
 }
 
-pub(super) fn check_agents(store: &Store, report: &mut IntegrityReport) -> Result<(), StoreError> {
-    for_each_row(store, report, AGENTS, |slice, row| {
-        let id = row.key();
-        let Some(agent) = slice.decode(&row) else {
-            return Ok(());
-        };
+pub(super) fn check_agents(store: &Store, report: &mut IntegrityReport) -> StoreResult<()> {
+    for_each_value(store, report, AGENTS, |slice, id, agent| {
         let open_count = slice
             .txn
             .open(OPEN_LEADS)?
@@ -109,14 +97,16 @@ pub(super) fn check_agents(store: &Store, report: &mut IntegrityReport) -> Resul
         );
         Ok(())
     })?;
-    for_each_row(store, report, CUSTOMER_AGENTS, |slice, row| {
-        let Some((agent, _, _)) = slice.decode(&row) else {
-            return Ok(());
-        };
-        let is_there = agent == AgentId::MIN || slice.has_row(AGENTS, agent)?;
-        slice.require(is_there, "the last agent of a customer exists", || {
-            format!("customer {:02x?}, agent {agent}", row.key())
-        });
-        Ok(())
-    })
+    for_each_value(
+        store,
+        report,
+        CUSTOMER_AGENTS,
+        |slice, key, (agent, _, _)| {
+            let is_there = agent == AgentId::MIN || slice.has_row(AGENTS, agent)?;
+            slice.require(is_there, "the last agent of a customer exists", || {
+                format!("customer {key:02x?}, agent {agent}")
+            });
+            Ok(())
+        },
+    )
 }

@@ -22,7 +22,7 @@ mod tallies;
 
 use super::data_file;
 use super::rows::schema::{META_BYTES, PHONE_NUMBERS, RENAMED_CUSTOMERS};
-use super::{Store, StoreError};
+use super::{Store, StoreResult};
 use slices::{check_rows_readable, for_each_row};
 
 #[cfg(test)]
@@ -32,8 +32,9 @@ pub use slices::{IntegrityReport, InvariantViolation};
 /// Checks every row of the file, slice by slice.
 ///
 /// # Errors
-/// [`StoreError`] if the file is not open. Unreadable rows and pages are violations, not errors.
-pub fn check_integrity(store: &Store) -> Result<IntegrityReport, StoreError> {
+/// [`StoreError::NotOpen`](super::StoreError::NotOpen) if the file is not open. Unreadable rows and
+/// pages are violations, not errors.
+pub fn check_integrity(store: &Store) -> StoreResult<IntegrityReport> {
     let mut report = IntegrityReport::default();
     check_counters(store, &mut report)?;
     submissions::check_submissions(store, &mut report)?;
@@ -54,7 +55,7 @@ pub fn check_integrity(store: &Store) -> Result<IntegrityReport, StoreError> {
 
 /// Checks the counters. Without readable counters, no server opens the file. The other tables can
 /// be checked without the counters.
-fn check_counters(store: &Store, report: &mut IntegrityReport) -> Result<(), StoreError> {
+fn check_counters(store: &Store, report: &mut IntegrityReport) -> StoreResult<()> {
     for_each_row(store, report, META_BYTES, |_, _| Ok(()))?;
     if report.damage.is_some() {
         return Ok(());

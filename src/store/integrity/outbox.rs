@@ -10,26 +10,19 @@ use crate::store::rows::schema::{
     ABANDONED_DRAFTS, AWAITING_CUSTOMER, DELIVERIES, DELIVERIES_DUE, DELIVERY_RESPONSES, DRAFTS,
     EVENTS, JOBS, ORDERED_HEADS, ORDERED_QUEUE, RECEIPTS, SUSPENSIONS, WAMIDS,
 };
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreResult};
 
-use super::slices::{CheckedSlice, IntegrityReport, for_each_row};
+use super::slices::{CheckedSlice, IntegrityReport, for_each_row, for_each_value};
 
 /// Invariant of the schedule and the ordered queues.
 const WAITING_ONLY: &str = "delivery schedules and ordered queues hold scheduled deliveries only";
 
 /// Checks every row of the outbox, except the jobs. See [`check_delivery_job`] for the jobs.
-pub(in crate::store) fn check_outbox(
-    store: &Store,
-    report: &mut IntegrityReport,
-) -> Result<(), StoreError> {
+pub fn check_outbox(store: &Store, report: &mut IntegrityReport) -> StoreResult<()> {
     check_delivery_schedule(store, report)?;
     check_deliveries(store, report)?;
     check_receipts(store, report)?;
-    for_each_row(store, report, SUSPENSIONS, |slice, row| {
-        let name = row.key();
-        let Some(suspension) = slice.decode(&row) else {
-            return Ok(());
-        };
+    for_each_value(store, report, SUSPENSIONS, |slice, name, suspension| {
         slice.require(
             DestinationName::new(name).is_ok() && !suspension.is_lifted(),
             "a suspension is active and names a valid destination",
@@ -47,11 +40,7 @@ pub(in crate::store) fn check_outbox(
 }
 
 /// Checks a delivery job and its entry in the schedule of its destination.
-pub(in crate::store) fn check_delivery_job(
-    slice: &mut CheckedSlice<'_>,
-    id: JobId,
-    job: &Job,
-) -> Result<(), StoreError> {
+pub fn check_delivery_job(slice: &mut CheckedSlice<'_>, id: JobId, job: &Job) -> StoreResult<()> {
     let location = || format!("job {id}, {}", job.state.as_str());
     let waits = job.state == JobState::Scheduled;
     let Some(delivery) = slice.find(DELIVERIES, id)? else {
@@ -60,16 +49,11 @@ pub(in crate::store) fn check_delivery_job(
     };
     let name = delivery.destination.as_str();
     let is_due = slice.has_row(DELIVERIES_DUE, (name, job.due_at, id))?;
-    let (is_next, is_queued) = match &delivery.ordering_key {
-        Some(queue) => {
-            let head = slice.find(ORDERED_HEADS, (name, queue))?;
-            (
-                head == Some(id),
-                slice.has_row(ORDERED_QUEUE, (name, queue, id))?,
-            )
-        }
-        None => (false, false),
-    };
+    let (mut is_next, mut is_queued) = (false, false);
+    if let Some(queue) = &delivery.ordering_key {
+        is_next = slice.find(ORDERED_HEADS, (name, queue))? == Some(id);
+        is_queued = slice.has_row(ORDERED_QUEUE, (name, queue, id))?;
+    }
     slice.require(
         is_due == (waits && !is_queued),
         "a delivery is in its destination's schedule exactly while it is scheduled and not in an ordered queue",
@@ -87,13 +71,13 @@ pub(in crate::store) fn check_delivery_job(
 fn find_waiting_delivery(
     slice: &CheckedSlice<'_>,
     id: JobId,
-) -> Result<Option<(Job, Delivery)>, StoreError> {
+) -> StoreResult<Option<(Job, Delivery)>> {
     let job = slice.find(JOBS, id)?;
     let job = job.filter(|job| job.kind == JobKind::Deliver && job.state == JobState::Scheduled);
     Ok(job.zip(slice.find(DELIVERIES, id)?))
 }
 
-fn check_delivery_schedule(store: &Store, report: &mut IntegrityReport) -> Result<(), StoreError> {
+fn check_delivery_schedule(store: &Store, report: &mut IntegrityReport) -> StoreResult<()> {
     for_each_row(store, report, DELIVERIES_DUE, |slice, row| {
         let (name, due_at, id) = row.key();
         let holds = find_waiting_delivery(slice, id)?.is_some_and(|(job, delivery)| {
@@ -128,12 +112,8 @@ fn is_in_queue(delivery: &Delivery, name: &str, queue: &Hash) -> bool {
     delivery.destination.as_str() == name && delivery.ordering_key.as_ref() == Some(queue)
 }
 
-fn check_deliveries(store: &Store, report: &mut IntegrityReport) -> Result<(), StoreError> {
-    for_each_row(store, report, DELIVERIES, |slice, row| {
-        let id = row.key();
-        let Some(delivery) = slice.decode(&row) else {
-            return Ok(());
-        };
+fn check_deliveries(store: &Store, report: &mut IntegrityReport) -> StoreResult<()> {
+    for_each_value(store, report, DELIVERIES, |slice, id, delivery| {
         let location = || format!("delivery {id}, event {}", delivery.event_id);
         let job = slice.find(JOBS, id)?;
         slice.require(
@@ -149,18 +129,10 @@ fn check_deliveries(store: &Store, report: &mut IntegrityReport) -> Result<(), S
         );
         Ok(())
     })?;
-    for_each_row(store, report, EVENTS, |slice, row| {
-        let first = row.key();
-        let Some(event) = slice.decode(&row) else {
-            return Ok(());
-        };
-        let has_delivery = slice
-            .txn
-            .open(DELIVERIES)?
-            .range(delivery_ids(first, &event))?
-            .next()
-            .transpose()?
-            .is_some();
+    for_each_value(store, report, EVENTS, |slice, first, event| {
+        let deliveries = slice.txn.open(DELIVERIES)?;
+        let mut rows = deliveries.range(delivery_ids(first, &event))?;
+        let has_delivery = rows.next().transpose()?.is_some();
         slice.require(has_delivery, "an event has at least one delivery", || {
             format!("event {first}")
         });
@@ -181,7 +153,7 @@ fn check_deliveries(store: &Store, report: &mut IntegrityReport) -> Result<(), S
 }
 
 /// Checks the receipts of sent messages.
-fn check_receipts(store: &Store, report: &mut IntegrityReport) -> Result<(), StoreError> {
+fn check_receipts(store: &Store, report: &mut IntegrityReport) -> StoreResult<()> {
     for_each_row(store, report, RECEIPTS, |slice, row| {
         let id = row.key();
         slice.decode(&row);
@@ -204,12 +176,9 @@ fn check_receipts(store: &Store, report: &mut IntegrityReport) -> Result<(), Sto
     })?;
     for_each_row(store, report, AWAITING_CUSTOMER, |slice, row| {
         let (submission, id) = row.key();
-        let job = slice
-            .find(JOBS, id)?
-            .filter(|job| job.kind == JobKind::Deliver);
-        let is_its_own = job
-            .and_then(|job| job.submission_id)
-            .is_some_and(|of| of == submission);
+        let is_its_own = slice.find(JOBS, id)?.is_some_and(|job| {
+            job.kind == JobKind::Deliver && job.submission_id == Some(submission)
+        });
         slice.require(
             is_its_own,
             "a delivery waits for the customer of its own submission",

@@ -4,12 +4,12 @@ use std::thread;
 use std::time::Duration;
 
 use crate::store::engine::{Entry, Position, ReadTxn, Rows, TableDef, TableKey, TableValue};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, StoreResult};
 
 /// Maximum number of violations in a report. Further violations are only counted.
 const VIOLATIONS_LISTED_MAX: usize = 1000;
 /// Maximum number of rows of a table that the check reads in one snapshot.
-pub(in crate::store) const SLICE_ROWS: usize = 1000;
+pub const SLICE_ROWS: usize = 1000;
 /// Size in bytes at which a slice ends: the row that reaches this size is the last row of the
 /// slice.
 const SLICE_BYTES: u64 = 1 << 20;
@@ -98,7 +98,7 @@ impl CheckedSlice<'_> {
         &self,
         table: TableDef<K, V>,
         key: K::Ref<'_>,
-    ) -> Result<Option<V>, StoreError> {
+    ) -> StoreResult<Option<V>> {
         match self.txn.open(table)?.get(key) {
             Err(error) if error.affects_one_row() => Ok(None),
             row => row,
@@ -110,7 +110,7 @@ impl CheckedSlice<'_> {
         &self,
         table: TableDef<K, V>,
         key: K::Ref<'_>,
-    ) -> Result<bool, StoreError> {
+    ) -> StoreResult<bool> {
         self.txn.open(table)?.contains(key)
     }
 }
@@ -120,8 +120,8 @@ pub(super) fn for_each_row<K: TableKey, V: TableValue>(
     store: &Store,
     report: &mut IntegrityReport,
     table: TableDef<K, V>,
-    mut each: impl FnMut(&mut CheckedSlice<'_>, Entry<'_, K, V>) -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
+    mut each: impl FnMut(&mut CheckedSlice<'_>, Entry<'_, K, V>) -> StoreResult<()>,
+) -> StoreResult<()> {
     let mut position: Option<Position> = None;
     loop {
         let began = store.elapsed();
@@ -155,14 +155,30 @@ pub(super) fn for_each_row<K: TableKey, V: TableValue>(
     }
 }
 
+/// Calls a function with every row of `table` and its value. Reports each unreadable row, and calls
+/// no function for it.
+pub(super) fn for_each_value<K: TableKey, V: TableValue>(
+    store: &Store,
+    report: &mut IntegrityReport,
+    table: TableDef<K, V>,
+    mut each: impl FnMut(&mut CheckedSlice<'_>, K::Ref<'_>, V) -> StoreResult<()>,
+) -> StoreResult<()> {
+    for_each_row(store, report, table, |slice, row| {
+        match slice.decode(&row) {
+            Some(value) => each(slice, row.key(), value),
+            None => Ok(()),
+        }
+    })
+}
+
 /// Checks the rows after a position. Returns the position of the last row, or `None` if there are
 /// no more rows.
 pub(super) fn check_slice<K: TableKey, V: TableValue>(
     slice: &mut CheckedSlice<'_>,
     table: TableDef<K, V>,
     after: Option<&Position>,
-    each: &mut impl FnMut(&mut CheckedSlice<'_>, Entry<'_, K, V>) -> Result<(), StoreError>,
-) -> Result<Option<Position>, StoreError> {
+    each: &mut impl FnMut(&mut CheckedSlice<'_>, Entry<'_, K, V>) -> StoreResult<()>,
+) -> StoreResult<Option<Position>> {
     let rows = slice.txn.open(table)?;
     let (mut rows_seen, mut bytes) = (0, 0);
     for row in rows.rows_after(after)? {
@@ -186,7 +202,7 @@ pub(super) fn check_rows_readable<K: TableKey, V: TableValue>(
     store: &Store,
     report: &mut IntegrityReport,
     table: TableDef<K, V>,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     for_each_row(store, report, table, |slice, row| {
         slice.decode(&row);
         Ok(())

@@ -3,22 +3,17 @@
 use crate::domain::ids::JobId;
 use crate::domain::job::{Job, JobKind, JobState};
 
-use super::slices::{CheckedSlice, IntegrityReport, check_rows_readable, for_each_row};
+use super::slices::{
+    CheckedSlice, IntegrityReport, check_rows_readable, for_each_row, for_each_value,
+};
 use crate::store::rows::schema::{
     ATTEMPTS, BOOKINGS, DEAD_LETTERS, DRAFTS, DUE, JOBS, LATE_ARRIVALS, LEADS,
     RETRIED_DEAD_LETTERS, SUBMISSIONS,
 };
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreResult};
 
-pub(super) fn check_submissions(
-    store: &Store,
-    report: &mut IntegrityReport,
-) -> Result<(), StoreError> {
-    for_each_row(store, report, SUBMISSIONS, |slice, row| {
-        let id = row.key();
-        let Some(row) = slice.decode(&row) else {
-            return Ok(());
-        };
+pub(super) fn check_submissions(store: &Store, report: &mut IntegrityReport) -> StoreResult<()> {
+    for_each_value(store, report, SUBMISSIONS, |slice, id, row| {
         let job = slice.find(JOBS, row.job_id)?;
         slice.require(
             job.as_ref()
@@ -40,12 +35,8 @@ pub(super) fn check_submissions(
     check_rows_readable(store, report, DRAFTS)
 }
 
-pub(super) fn check_jobs(store: &Store, report: &mut IntegrityReport) -> Result<(), StoreError> {
-    for_each_row(store, report, JOBS, |slice, row| {
-        let id = row.key();
-        let Some(job) = slice.decode(&row) else {
-            return Ok(());
-        };
+pub(super) fn check_jobs(store: &Store, report: &mut IntegrityReport) -> StoreResult<()> {
+    for_each_value(store, report, JOBS, |slice, id, job| {
         if job.kind == JobKind::Deliver {
             super::outbox::check_delivery_job(slice, id, &job)?;
         }
@@ -53,10 +44,9 @@ pub(super) fn check_jobs(store: &Store, report: &mut IntegrityReport) -> Result<
     })?;
     for_each_row(store, report, DUE, |slice, row| {
         let (due_at, id) = row.key();
-        let job = slice
-            .find(JOBS, id)?
-            .filter(|job| job.kind != JobKind::Deliver);
-        let waits = job.is_some_and(|job| job.state == JobState::Scheduled && job.due_at == due_at);
+        let waits = slice.find(JOBS, id)?.is_some_and(|job| {
+            job.kind != JobKind::Deliver && job.state == JobState::Scheduled && job.due_at == due_at
+        });
         slice.require(waits, "the schedule holds scheduled jobs only", || {
             format!("job {id}, due at {due_at}")
         });
@@ -85,11 +75,7 @@ pub(super) fn check_jobs(store: &Store, report: &mut IntegrityReport) -> Result<
     check_rows_readable(store, report, ATTEMPTS)
 }
 
-pub(super) fn check_job(
-    slice: &mut CheckedSlice<'_>,
-    id: JobId,
-    job: &Job,
-) -> Result<(), StoreError> {
+pub(super) fn check_job(slice: &mut CheckedSlice<'_>, id: JobId, job: &Job) -> StoreResult<()> {
     let is_due = slice.has_row(DUE, (job.due_at, id))?;
     let is_dead = slice.has_row(DEAD_LETTERS, id)?;
     let is_ours = job.kind != JobKind::Deliver;
@@ -133,15 +119,8 @@ pub(super) fn check_job(
     Ok(())
 }
 
-pub(super) fn check_bookings(
-    store: &Store,
-    report: &mut IntegrityReport,
-) -> Result<(), StoreError> {
-    for_each_row(store, report, BOOKINGS, |slice, row| {
-        let id = row.key();
-        let Some(booking) = slice.decode(&row) else {
-            return Ok(());
-        };
+pub(super) fn check_bookings(store: &Store, report: &mut IntegrityReport) -> StoreResult<()> {
+    for_each_value(store, report, BOOKINGS, |slice, id, booking| {
         let owner = slice.find(SUBMISSIONS, booking.submission_id)?;
         slice.require(
             owner.is_some_and(|owner| owner.booking_id == Some(id)),

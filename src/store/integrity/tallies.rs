@@ -9,7 +9,7 @@ use crate::store::rows::schema::{
     AGENTS, BOOKINGS, DELIVERIES_DUE, OCCUPIED_SLOTS, ORDERED_QUEUE, TALLIES, WAITING_LEADS,
 };
 use crate::store::rows::tallies::{self, Tally};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreResult};
 
 use super::slices::IntegrityReport;
 
@@ -25,10 +25,7 @@ const RECOUNT_ROWS_MAX: u64 = 10_000;
 ///
 /// The check of a table reports its unreadable rows. If a table has an unreadable row, the sums of
 /// that table are not checked.
-pub(in crate::store) fn check_tallies(
-    store: &Store,
-    report: &mut IntegrityReport,
-) -> Result<(), StoreError> {
+pub fn check_tallies(store: &Store, report: &mut IntegrityReport) -> StoreResult<()> {
     // An earlier check has already reported the damage.
     if report.damage.is_some() {
         return Ok(());
@@ -41,16 +38,14 @@ pub(in crate::store) fn check_tallies(
             txn.open(AGENTS)?.len()?,
             txn.open(BOOKINGS)?.len()?,
         ];
-        let is_large = rows.iter().sum::<u64>() > RECOUNT_ROWS_MAX;
-        if is_large && !store.is_read_only() {
-            Ok(())
-        } else {
-            recount_all(txn, report)
+        if rows.iter().sum::<u64>() <= RECOUNT_ROWS_MAX || store.is_read_only() {
+            recount_all(txn, report)?;
         }
+        Ok(())
     })
 }
 
-fn recount_all(txn: &ReadTxn, report: &mut IntegrityReport) -> Result<(), StoreError> {
+fn recount_all(txn: &ReadTxn, report: &mut IntegrityReport) -> StoreResult<()> {
     let mut deliveries = Sums::new();
     for row in txn.open(DELIVERIES_DUE)?.all_rows()? {
         increment(&mut deliveries, row?.key().0);
@@ -68,7 +63,7 @@ fn recount_all(txn: &ReadTxn, report: &mut IntegrityReport) -> Result<(), StoreE
     recount_bookings(txn, report)
 }
 
-fn recount_agents(txn: &ReadTxn, report: &mut IntegrityReport) -> Result<(), StoreError> {
+fn recount_agents(txn: &ReadTxn, report: &mut IntegrityReport) -> StoreResult<()> {
     let mut agents = Sums::new();
     for row in txn.open(AGENTS)?.all_rows()? {
         let Ok(agent) = row?.value() else {
@@ -81,7 +76,7 @@ fn recount_agents(txn: &ReadTxn, report: &mut IntegrityReport) -> Result<(), Sto
     check_tally(txn, report, Tally::Agents, &agents)
 }
 
-fn recount_bookings(txn: &ReadTxn, report: &mut IntegrityReport) -> Result<(), StoreError> {
+fn recount_bookings(txn: &ReadTxn, report: &mut IntegrityReport) -> StoreResult<()> {
     let mut slots: BTreeMap<(String, Millis, Timestamp), u64> = BTreeMap::new();
     let mut calendars = Sums::new();
     for row in txn.open(BOOKINGS)?.all_rows()? {
@@ -118,12 +113,7 @@ fn recount_bookings(txn: &ReadTxn, report: &mut IntegrityReport) -> Result<(), S
 }
 
 fn increment(sums: &mut Sums, name: &str) {
-    match sums.get_mut(name) {
-        Some(sum) => *sum += 1,
-        None => {
-            sums.insert(name.to_owned(), 1);
-        }
-    }
+    *sums.entry(name.to_owned()).or_default() += 1;
 }
 
 fn check_tally(
@@ -131,7 +121,7 @@ fn check_tally(
     report: &mut IntegrityReport,
     tally: Tally,
     counted: &Sums,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     let stored: Sums = tallies::read_sums(&txn.open(TALLIES)?, tally)?
         .into_iter()
         .collect();

@@ -8,7 +8,7 @@ use crate::domain::ids::{BookingId, CalendarName};
 use crate::domain::time::Timestamp;
 
 use super::Snapshot;
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::rows::schema::{BOOKINGS, OCCUPIED_SLOTS};
 use crate::store::tx::bookings;
 
@@ -22,7 +22,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn booking(&self, id: BookingId) -> Result<Option<Booking>, StoreError> {
+    pub fn booking(&self, id: BookingId) -> StoreResult<Option<Booking>> {
         self.get_row(BOOKINGS, id)
     }
 
@@ -30,11 +30,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn occupancy(
-        &self,
-        calendar: &CalendarName,
-        window: Interval,
-    ) -> Result<Occupancy, StoreError> {
+    pub fn occupancy(&self, calendar: &CalendarName, window: Interval) -> StoreResult<Occupancy> {
         self.with_read_txn(|txn| {
             let table = txn.open(OCCUPIED_SLOTS)?;
             Ok(Occupancy::sum(bookings::list_occupied(
@@ -53,7 +49,7 @@ impl Snapshot {
         calendar: &Calendar,
         around: (Date, Time),
         now: Timestamp,
-    ) -> Result<Vec<Slot>, StoreError> {
+    ) -> StoreResult<Vec<Slot>> {
         nearest_free(calendar, Some(around), now, OFFERED_SLOTS_MAX, |window| {
             self.occupancy(calendar.name(), window)
         })

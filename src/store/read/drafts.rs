@@ -6,7 +6,7 @@ use crate::domain::submission::draft::Draft;
 use crate::domain::time::Timestamp;
 
 use super::{PAGE_BYTES_MAX, Snapshot};
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::engine::Rows;
 use crate::store::rows::schema::DRAFTS;
 use crate::store::tx::drafts;
@@ -23,7 +23,7 @@ impl Snapshot {
         &self,
         key: IdempotencyKey,
         customer: &Customer,
-    ) -> Result<Option<Draft>, StoreError> {
+    ) -> StoreResult<Option<Draft>> {
         Ok(
             drafts::find_customer_draft_with(key, customer, false, |key| self.draft(key))?
                 .map(|(_, draft)| draft),
@@ -34,7 +34,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn draft(&self, key: IdempotencyKey) -> Result<Option<Draft>, StoreError> {
+    pub fn draft(&self, key: IdempotencyKey) -> StoreResult<Option<Draft>> {
         let row = self.get_row(DRAFTS, key.as_bytes())?;
         Ok(row.map(|row| row.draft))
     }
@@ -46,12 +46,12 @@ impl Snapshot {
     /// unreadable rows.
     ///
     /// # Errors
-    /// [`StoreError`] if the table is unreadable.
+    /// [`crate::store::StoreError`] if the table is unreadable.
     pub fn drafts(
         &self,
         after: Option<IdempotencyKey>,
         wanted: impl Fn(&Draft) -> bool,
-    ) -> Result<DraftSlice, StoreError> {
+    ) -> StoreResult<DraftSlice> {
         self.with_read_txn(|txn| {
             use std::ops::Bound::{Excluded, Unbounded};
             let (mut found, mut bytes) = (Vec::new(), 0_u64);

@@ -6,7 +6,7 @@ use crate::domain::submission::flow_error::FlowError;
 use crate::domain::time::Timestamp;
 
 use super::{DecodedRows, Snapshot};
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::engine::Rows;
 use crate::store::rows::schema::PHONE_NUMBERS;
 
@@ -18,12 +18,12 @@ impl Snapshot {
     /// among them are included.
     ///
     /// # Errors
-    /// [`StoreError`] if the table can't be read.
+    /// [`crate::store::StoreError`] if the table can't be read.
     pub fn flow_errors_since(
         &self,
         since: Timestamp,
         limit: usize,
-    ) -> Result<DecodedRows<FlowError>, StoreError> {
+    ) -> StoreResult<DecodedRows<FlowError>> {
         let newest = self.list_rows::<FlowError>(None, limit)?.into_iter();
         let is_recent = |flow_error: &FlowError| flow_error.received_at >= since;
         Ok(newest
@@ -35,8 +35,8 @@ impl Snapshot {
     /// events are large.
     ///
     /// # Errors
-    /// [`StoreError`] if the table can't be read.
-    pub fn health_events(&self) -> Result<DecodedRows<HealthEvent>, StoreError> {
+    /// [`crate::store::StoreError`] if the table can't be read.
+    pub fn health_events(&self) -> StoreResult<DecodedRows<HealthEvent>> {
         self.list_rows(None, HEALTH_EVENTS_MAX)
     }
 
@@ -46,7 +46,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn phone_numbers(&self) -> Result<Vec<(Box<str>, NumberTraffic)>, StoreError> {
+    pub fn phone_numbers(&self) -> StoreResult<Vec<(Box<str>, NumberTraffic)>> {
         self.with_read_txn(|txn| {
             let mut numbers = Vec::new();
             for row in txn.open(PHONE_NUMBERS)?.all_rows()? {

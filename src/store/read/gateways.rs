@@ -5,20 +5,20 @@ use crate::domain::ids::GatewayName;
 use crate::domain::time::Timestamp;
 
 use super::{DecodedRows, Snapshot};
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::engine::Rows;
 use crate::store::rows::schema::{GATEWAY_HISTORY, GATEWAY_LAST_SEEN, GATEWAY_SESSIONS};
 
 /// Session states by gateway name. A state is an error if its row is unreadable.
-pub type FoundGateways = Vec<(GatewayName, Result<SessionState, StoreError>)>;
+pub type FoundGateways = Vec<(GatewayName, StoreResult<SessionState>)>;
 
 impl Snapshot {
     /// Returns the session states of all gateways that were ever probed, by name. For an unreadable
     /// row, the list contains an error.
     ///
     /// # Errors
-    /// [`StoreError`] if the table can't be read.
-    pub fn session_states(&self) -> Result<FoundGateways, StoreError> {
+    /// [`crate::store::StoreError`] if the table can't be read.
+    pub fn session_states(&self) -> StoreResult<FoundGateways> {
         self.with_read_txn(|txn| {
             let table = txn.open(GATEWAY_SESSIONS)?;
             let mut states = Vec::new();
@@ -36,7 +36,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn session_state(&self, gateway: &GatewayName) -> Result<Option<SessionState>, StoreError> {
+    pub fn session_state(&self, gateway: &GatewayName) -> StoreResult<Option<SessionState>> {
         self.get_row(GATEWAY_SESSIONS, gateway.as_str())
     }
 
@@ -44,12 +44,12 @@ impl Snapshot {
     /// the list contains an error.
     ///
     /// # Errors
-    /// [`StoreError`] if the table can't be read.
+    /// [`crate::store::StoreError`] if the table can't be read.
     pub fn gateway_history(
         &self,
         gateway: &GatewayName,
         limit: usize,
-    ) -> Result<DecodedRows<HistoryEntry>, StoreError> {
+    ) -> StoreResult<DecodedRows<HistoryEntry>> {
         self.with_read_txn(|txn| {
             let table = txn.open(GATEWAY_HISTORY)?;
             let name = gateway.as_str();
@@ -67,10 +67,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn gateway_last_seen(
-        &self,
-        gateway: &GatewayName,
-    ) -> Result<Option<Timestamp>, StoreError> {
+    pub fn gateway_last_seen(&self, gateway: &GatewayName) -> StoreResult<Option<Timestamp>> {
         self.get_row(GATEWAY_LAST_SEEN, gateway.as_str())
     }
 }

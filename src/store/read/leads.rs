@@ -4,7 +4,7 @@ use crate::domain::ids::{AgentId, LeadId, TeamName};
 use crate::domain::lead::{Agent, Lead};
 
 use super::Snapshot;
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::rows::schema::{AGENTS, LEADS};
 use crate::store::rows::tallies::Tally;
 
@@ -13,7 +13,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn lead(&self, id: LeadId) -> Result<Option<Lead>, StoreError> {
+    pub fn lead(&self, id: LeadId) -> StoreResult<Option<Lead>> {
         self.get_row(LEADS, id)
     }
 
@@ -21,7 +21,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn waiting_leads_by_team(&self) -> Result<Vec<(TeamName, u64)>, StoreError> {
+    pub fn waiting_leads_by_team(&self) -> StoreResult<Vec<(TeamName, u64)>> {
         self.tally_by_team(Tally::Leads)
     }
 
@@ -29,11 +29,11 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn agents_by_team(&self) -> Result<Vec<(TeamName, u64)>, StoreError> {
+    pub fn agents_by_team(&self) -> StoreResult<Vec<(TeamName, u64)>> {
         self.tally_by_team(Tally::Agents)
     }
 
-    fn tally_by_team(&self, tally: Tally) -> Result<Vec<(TeamName, u64)>, StoreError> {
+    fn tally_by_team(&self, tally: Tally) -> StoreResult<Vec<(TeamName, u64)>> {
         let sums = self.read_tally(tally)?.into_iter();
         Ok(sums
             .filter_map(|(team, sum)| Some((TeamName::new(&team).ok()?, sum)))
@@ -44,15 +44,15 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn agent(&self, id: AgentId) -> Result<Option<Agent>, StoreError> {
+    pub fn agent(&self, id: AgentId) -> StoreResult<Option<Agent>> {
         self.get_row(AGENTS, id)
     }
 
     /// Lists all readable agents in the order of their creation, including removed ones.
     ///
     /// # Errors
-    /// [`StoreError`] if the table is unreadable.
-    pub fn agents(&self) -> Result<Vec<(AgentId, Agent)>, StoreError> {
+    /// [`crate::store::StoreError`] if the table is unreadable.
+    pub fn agents(&self) -> StoreResult<Vec<(AgentId, Agent)>> {
         let rows = self.list_all_rows::<Agent>()?.into_iter().rev();
         Ok(rows
             .filter_map(|(id, agent)| Some((AgentId::new(id), agent.ok()?)))

@@ -24,7 +24,6 @@ use crate::domain::submission::flow_error::FlowError;
 use crate::domain::time::Timestamp;
 use crate::panic::catch_panic;
 
-use super::StoreError;
 use super::engine::{FaultRecorder, ReadTxn, Rows, TableDef, TableKey, TableValue};
 use super::rows::codec::Row;
 use super::rows::schema::{
@@ -35,6 +34,7 @@ use super::rows::schema::{
 use super::rows::submissions::{LateArrival, StoredSubmission, list_late_arrivals};
 use super::rows::tallies::{self, Tally};
 use super::state::{ReadSource, StoreState};
+use super::{StoreError, StoreResult};
 
 pub use outbox::{PendingDelivery, QueueStats};
 
@@ -46,7 +46,8 @@ pub struct Snapshot {
     txn: ReadTxn,
     shared: Arc<StoreState>,
     faults: FaultRecorder,
-    is_before_full_disk: bool,
+    /// `true` if the disk is full and this snapshot shows the last commit before that.
+    pub(super) is_before_full_disk: bool,
 }
 
 /// Row of a table that can be listed, newest first.
@@ -84,11 +85,11 @@ listed! {
 }
 
 /// Rows with their numbers, newest first. An unreadable row is an error in its place.
-pub type DecodedRows<R> = Vec<(u64, Result<R, StoreError>)>;
+pub type DecodedRows<R> = Vec<(u64, StoreResult<R>)>;
 
 /// Rows of one job with their attempt numbers, in order. An unreadable row is an error in its
 /// place.
-pub type ByAttempt<R> = Vec<(u32, Result<R, StoreError>)>;
+pub type ByAttempt<R> = Vec<(u32, StoreResult<R>)>;
 
 /// Numbers of stored rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -116,7 +117,7 @@ pub struct StoreCounts {
 }
 
 impl Snapshot {
-    pub(super) fn begin(shared: &Arc<StoreState>) -> Result<Self, StoreError> {
+    pub(super) fn begin(shared: &Arc<StoreState>) -> StoreResult<Self> {
         let ReadSource {
             database,
             is_before_full_disk,
@@ -134,19 +135,14 @@ impl Snapshot {
         })
     }
 
-    /// Returns `true` if the disk is full and this snapshot shows the last commit before that.
-    pub(super) const fn is_before_full_disk(&self) -> bool {
-        self.is_before_full_disk
-    }
-
     /// Runs `read` on the read transaction.
     ///
     /// The engine panics on invalid pages. The function converts such a panic into an error, and
     /// this error stops the store.
     pub(super) fn with_read_txn<T>(
         &self,
-        read: impl FnOnce(&ReadTxn) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
+        read: impl FnOnce(&ReadTxn) -> StoreResult<T>,
+    ) -> StoreResult<T> {
         let result = catch_panic(|| read(&self.txn)).unwrap_or_else(damaged_pages);
         result.map_err(|error| {
             handle_read_error(error, &self.shared, &self.faults, self.is_before_full_disk)
@@ -157,7 +153,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// [`StoreError::Row`] if the row is unreadable.
-    pub fn submission(&self, id: SubmissionId) -> Result<Option<StoredSubmission>, StoreError> {
+    pub fn submission(&self, id: SubmissionId) -> StoreResult<Option<StoredSubmission>> {
         self.get_row(SUBMISSIONS, id)
     }
 
@@ -165,7 +161,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn late_arrivals(&self, id: SubmissionId) -> Result<Vec<LateArrival>, StoreError> {
+    pub fn late_arrivals(&self, id: SubmissionId) -> StoreResult<Vec<LateArrival>> {
         let rows = self.with_read_txn(|txn| list_late_arrivals(&txn.open(LATE_ARRIVALS)?, id))?;
         Ok(rows.into_iter().map(|(_, arrival)| arrival).collect())
     }
@@ -174,7 +170,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
+    pub fn job(&self, id: JobId) -> StoreResult<Option<Job>> {
         self.get_row(JOBS, id)
     }
 
@@ -183,14 +179,14 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::job`], or if the table is unreadable.
-    pub fn attempts(&self, id: JobId) -> Result<ByAttempt<Attempt>, StoreError> {
+    pub fn attempts(&self, id: JobId) -> StoreResult<ByAttempt<Attempt>> {
         self.with_read_txn(|txn| {
             let table = txn.open(ATTEMPTS)?;
             let failed = table.range((id, 0)..=(id, u32::MAX))?.map(|row| {
                 let row = row?;
                 Ok((row.key().1, row.value()))
             });
-            let mut attempts = failed.collect::<Result<ByAttempt<Attempt>, StoreError>>()?;
+            let mut attempts = failed.collect::<StoreResult<ByAttempt<Attempt>>>()?;
             let success = self.job(id)?.and_then(|job| job.success);
             attempts.extend(success.map(|success| (success.number, Ok(success))));
             Ok(attempts)
@@ -201,7 +197,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn dead_letter(&self, id: JobId) -> Result<Option<DeadLetter>, StoreError> {
+    pub fn dead_letter(&self, id: JobId) -> StoreResult<Option<DeadLetter>> {
         self.get_row(DEAD_LETTERS, id)
     }
 
@@ -210,7 +206,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn retried_payload(&self, id: JobId) -> Result<Option<String>, StoreError> {
+    pub fn retried_payload(&self, id: JobId) -> StoreResult<Option<String>> {
         let dead_letter: Option<DeadLetter> = self.get_row(RETRIED_DEAD_LETTERS, id)?;
         Ok(dead_letter
             .map(|dead_letter| dead_letter.corrected_payload.unwrap_or(dead_letter.payload)))
@@ -226,7 +222,7 @@ impl Snapshot {
         after: Option<(Timestamp, JobId)>,
         until: Timestamp,
         limit: usize,
-    ) -> Result<Vec<(Timestamp, JobId)>, StoreError> {
+    ) -> StoreResult<Vec<(Timestamp, JobId)>> {
         self.with_read_txn(|txn| {
             use std::ops::Bound::{Excluded, Included, Unbounded};
             let from = after.map_or(Unbounded, Excluded);
@@ -244,19 +240,13 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn first_due_at(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.with_read_txn(|txn| {
-            let table = txn.open(DUE)?;
-            Ok(table.first()?.map(|row| row.key().0))
-        })
+    pub fn first_due_at(&self) -> StoreResult<Option<Timestamp>> {
+        self.with_read_txn(|txn| Ok(txn.open(DUE)?.first()?.map(|row| row.key().0)))
     }
 
     /// Lists all counts of `tally`, by name.
-    pub(super) fn read_tally(&self, tally: Tally) -> Result<Vec<(String, u64)>, StoreError> {
-        self.with_read_txn(|txn| {
-            let table = txn.open(TALLIES)?;
-            tallies::read_sums(&table, tally)
-        })
+    pub(super) fn read_tally(&self, tally: Tally) -> StoreResult<Vec<(String, u64)>> {
+        self.with_read_txn(|txn| tallies::read_sums(&txn.open(TALLIES)?, tally))
     }
 
     /// Returns the numbers of stored rows. The cost is small, because the engine stores the
@@ -264,18 +254,18 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn counts(&self) -> Result<StoreCounts, StoreError> {
+    pub fn counts(&self) -> StoreResult<StoreCounts> {
         self.with_read_txn(|txn| {
             let jobs = txn.open(JOBS)?.len()?;
-            let deliveries_due = txn.open(DELIVERIES_DUE)?.len()?;
-            let deliveries_queued = txn.open(ORDERED_QUEUE)?.len()?;
-            let jobs_scheduled = txn
-                .open(DUE)?
-                .len()?
-                .saturating_add(deliveries_due)
-                .saturating_add(deliveries_queued);
+            let waiting = [
+                txn.open(DUE)?.len()?,
+                txn.open(DELIVERIES_DUE)?.len()?,
+                txn.open(ORDERED_QUEUE)?.len()?,
+            ];
+            let jobs_scheduled = waiting.into_iter().sum();
             let jobs_dead = txn.open(DEAD_LETTERS)?.len()?;
             let leads_unassigned = txn.open(WAITING_LEADS)?.len()?;
+            let confirmed = self.read_tally(Tally::Bookings)?.into_iter();
             Ok(StoreCounts {
                 submissions: txn.open(SUBMISSIONS)?.len()?,
                 jobs_scheduled,
@@ -290,11 +280,7 @@ impl Snapshot {
                 leads_unassigned,
                 pending_handovers: txn.open(PENDING_HANDOVERS)?.len()?,
                 bookings: txn.open(BOOKINGS)?.len()?,
-                bookings_confirmed: self
-                    .read_tally(Tally::Bookings)?
-                    .into_iter()
-                    .map(|(_, count)| count)
-                    .sum(),
+                bookings_confirmed: confirmed.map(|(_, count)| count).sum(),
                 drafts: txn.open(DRAFTS)?.len()?,
             })
         })
@@ -304,7 +290,7 @@ impl Snapshot {
         &self,
         table: TableDef<K, V>,
         key: K::Ref<'_>,
-    ) -> Result<Option<V>, StoreError> {
+    ) -> StoreResult<Option<V>> {
         self.with_read_txn(|txn| txn.open(table)?.get(key))
     }
 
@@ -319,7 +305,7 @@ impl Snapshot {
         &self,
         before: Option<u64>,
         limit: usize,
-    ) -> Result<DecodedRows<L>, StoreError> {
+    ) -> StoreResult<DecodedRows<L>> {
         self.read_rows(before, limit, PAGE_BYTES_MAX)
     }
 
@@ -327,7 +313,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// [`StoreError`] if the table is unreadable.
-    pub fn list_all_rows<L: ListedRow>(&self) -> Result<DecodedRows<L>, StoreError> {
+    pub fn list_all_rows<L: ListedRow>(&self) -> StoreResult<DecodedRows<L>> {
         self.read_rows(None, usize::MAX, u64::MAX)
     }
 
@@ -336,7 +322,7 @@ impl Snapshot {
         before: Option<u64>,
         limit: usize,
         bytes_max: u64,
-    ) -> Result<DecodedRows<L>, StoreError> {
+    ) -> StoreResult<DecodedRows<L>> {
         self.with_read_txn(|txn| {
             let table = txn.open(L::ROWS)?;
             let (mut page, mut bytes_read) = (Vec::new(), 0_u64);
@@ -353,7 +339,7 @@ impl Snapshot {
     }
 }
 
-fn damaged_pages<T>(panic: String) -> Result<T, StoreError> {
+fn damaged_pages<T>(panic: String) -> StoreResult<T> {
     Err(StoreError::Damaged(panic))
 }
 
@@ -366,10 +352,9 @@ fn handle_read_error(
     faults: &FaultRecorder,
     is_before_full_disk: bool,
 ) -> StoreError {
-    let error = if matches!(error, StoreError::Engine(_)) {
-        faults.cause_of(error)
-    } else {
-        error
+    let error = match error {
+        StoreError::Engine(_) => faults.cause_of(error),
+        error => error,
     };
     if !is_before_full_disk && matches!(error, StoreError::Damaged(_) | StoreError::Untrusted(_)) {
         shared.fail(&error);

@@ -1,4 +1,4 @@
-//! Snapshot functions for the outbox: due deliveries, delivery rows, responses and suspensions.
+//! Reads deliveries from a snapshot: those that are due, their rows, their responses, suspensions.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included};
@@ -17,7 +17,7 @@ use crate::store::rows::schema::{
 };
 use crate::store::rows::submissions::{find_named_customer, resolve_customer};
 use crate::store::rows::tallies::Tally;
-use crate::store::{RowProblem, StoreError};
+use crate::store::{RowProblem, StoreResult};
 
 /// Pending delivery, with all the data that an attempt needs.
 #[derive(Clone, Debug)]
@@ -59,7 +59,7 @@ impl Snapshot {
         destination: &DestinationName,
         until: Timestamp,
         limit: usize,
-    ) -> Result<Vec<JobId>, StoreError> {
+    ) -> StoreResult<Vec<JobId>> {
         self.with_read_txn(|txn| {
             let table = txn.open(DELIVERIES_DUE)?;
             let name = destination.as_str();
@@ -77,7 +77,7 @@ impl Snapshot {
         &self,
         destination: &DestinationName,
         after: Timestamp,
-    ) -> Result<Option<Timestamp>, StoreError> {
+    ) -> StoreResult<Option<Timestamp>> {
         self.next_delivery_due_from(destination, after.plus(Millis::new(1)))
     }
 
@@ -85,16 +85,13 @@ impl Snapshot {
         &self,
         destination: &DestinationName,
         from: Timestamp,
-    ) -> Result<Option<Timestamp>, StoreError> {
+    ) -> StoreResult<Option<Timestamp>> {
         self.with_read_txn(|txn| {
             let table = txn.open(DELIVERIES_DUE)?;
             let name = destination.as_str();
             let last = (name, Timestamp::MAX, JobId::MAX);
-            let next = table
-                .range((name, from, JobId::MIN)..=last)?
-                .next()
-                .transpose()?;
-            Ok(next.map(|row| row.key().1))
+            let mut later = table.range((name, from, JobId::MIN)..=last)?;
+            Ok(later.next().transpose()?.map(|row| row.key().1))
         })
     }
 
@@ -107,17 +104,14 @@ impl Snapshot {
         destination: &DestinationName,
         after: (Timestamp, JobId),
         limit: usize,
-    ) -> Result<Vec<(Timestamp, JobId)>, StoreError> {
+    ) -> StoreResult<Vec<(Timestamp, JobId)>> {
         self.with_read_txn(|txn| {
             let table = txn.open(DELIVERIES_DUE)?;
             let name = destination.as_str();
-            let (at, id) = after;
-            let later = table.range((
-                Excluded((name, at, id)),
-                Included((name, Timestamp::MAX, JobId::MAX)),
-            ))?;
+            let first = Excluded((name, after.0, after.1));
+            let last = Included((name, Timestamp::MAX, JobId::MAX));
+            let later = table.range((first, last))?.take(limit);
             later
-                .take(limit)
                 .map(|row| {
                     let (_, at, id) = row?.key();
                     Ok((at, id))
@@ -134,20 +128,18 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn delivery_queues(&self) -> Result<BTreeMap<DestinationName, QueueStats>, StoreError> {
+    pub fn delivery_queues(&self) -> StoreResult<BTreeMap<DestinationName, QueueStats>> {
         let mut queues = BTreeMap::new();
         for (name, count) in self.read_tally(Tally::Deliveries)? {
             let Ok(name) = DestinationName::new(&name) else {
                 continue;
             };
             let first_due_at = self.next_delivery_due_from(&name, Timestamp::ZERO)?;
-            queues.insert(
-                name,
-                QueueStats {
-                    count,
-                    first_due_at,
-                },
-            );
+            let stats = QueueStats {
+                count,
+                first_due_at,
+            };
+            queues.insert(name, stats);
         }
         Ok(queues)
     }
@@ -157,10 +149,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn waiting_deliveries(
-        &self,
-        destination: &DestinationName,
-    ) -> Result<Vec<JobId>, StoreError> {
+    pub fn waiting_deliveries(&self, destination: &DestinationName) -> StoreResult<Vec<JobId>> {
         let name = destination.as_str();
         let mut waiting = self.with_read_txn(|txn| {
             let (scheduled, queued) = (txn.open(DELIVERIES_DUE)?, txn.open(ORDERED_QUEUE)?);
@@ -171,7 +160,7 @@ impl Snapshot {
             let scheduled = scheduled.map(|row| Ok(row?.key().2));
             scheduled
                 .chain(queued.map(|row| Ok(row?.key().2)))
-                .collect::<Result<Vec<_>, StoreError>>()
+                .collect::<StoreResult<Vec<_>>>()
         })?;
         waiting.sort_unstable_by(|one, other| other.cmp(one));
         Ok(waiting)
@@ -181,7 +170,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn delivery(&self, id: JobId) -> Result<Option<Delivery>, StoreError> {
+    pub fn delivery(&self, id: JobId) -> StoreResult<Option<Delivery>> {
         self.get_row(DELIVERIES, id)
     }
 
@@ -189,7 +178,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn event(&self, id: JobId) -> Result<Option<Event>, StoreError> {
+    pub fn event(&self, id: JobId) -> StoreResult<Option<Event>> {
         self.get_row(EVENTS, id)
     }
 
@@ -198,7 +187,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn corrected_body(&self, id: JobId) -> Result<Option<String>, StoreError> {
+    pub fn corrected_body(&self, id: JobId) -> StoreResult<Option<String>> {
         let dead_letter: Option<DeadLetter> = match self.dead_letter(id)? {
             None => self.get_row(RETRIED_DEAD_LETTERS, id)?,
             current => current,
@@ -214,7 +203,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::submission`], or if a row of the delivery is missing.
-    pub fn pending_delivery(&self, id: JobId) -> Result<Option<PendingDelivery>, StoreError> {
+    pub fn pending_delivery(&self, id: JobId) -> StoreResult<Option<PendingDelivery>> {
         let Some(job) = self.job(id)?.filter(|job| job.state == JobState::Scheduled) else {
             return Ok(None);
         };
@@ -245,27 +234,21 @@ impl Snapshot {
     pub fn pending_delivery_with_customer(
         &self,
         id: JobId,
-    ) -> Result<Option<PendingDelivery>, StoreError> {
-        let Some(outgoing) = self.pending_delivery(id)? else {
+    ) -> StoreResult<Option<PendingDelivery>> {
+        let Some(mut outgoing) = self.pending_delivery(id)? else {
             return Ok(None);
         };
-        let customer = outgoing
-            .job
-            .submission_id
-            .map(|submission| self.submission_customer(submission))
-            .transpose()?
-            .flatten();
-        Ok(Some(PendingDelivery {
-            customer,
-            ..outgoing
-        }))
+        if let Some(submission) = outgoing.job.submission_id {
+            outgoing.customer = self.submission_customer(submission)?;
+        }
+        Ok(Some(outgoing))
     }
 
     /// Returns the receipt of delivery `id`: the progress of its message by Meta's statuses.
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn receipt(&self, id: JobId) -> Result<Option<Receipt>, StoreError> {
+    pub fn receipt(&self, id: JobId) -> StoreResult<Option<Receipt>> {
         self.get_row(RECEIPTS, id)
     }
 
@@ -274,7 +257,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn renamed_customer(&self, id: SubmissionId) -> Result<Option<Customer>, StoreError> {
+    pub fn renamed_customer(&self, id: SubmissionId) -> StoreResult<Option<Customer>> {
         if self.with_read_txn(|txn| txn.open(RENAMED_CUSTOMERS)?.is_empty())? {
             return Ok(None);
         }
@@ -284,7 +267,7 @@ impl Snapshot {
     /// Returns the customer of a submission under their current names.
     ///
     /// The first late arrival that names a customer decides if the form names none.
-    fn submission_customer(&self, id: SubmissionId) -> Result<Option<Customer>, StoreError> {
+    fn submission_customer(&self, id: SubmissionId) -> StoreResult<Option<Customer>> {
         let Some(row) = self.submission(id)? else {
             return Ok(None);
         };
@@ -301,8 +284,8 @@ impl Snapshot {
     /// does not affect the other rows.
     ///
     /// # Errors
-    /// [`StoreError`] if the table is unreadable.
-    pub fn delivery_responses(&self, id: JobId) -> Result<ByAttempt<ResponseRecord>, StoreError> {
+    /// [`crate::store::StoreError`] if the table is unreadable.
+    pub fn delivery_responses(&self, id: JobId) -> StoreResult<ByAttempt<ResponseRecord>> {
         self.with_read_txn(|txn| {
             let table = txn.open(DELIVERY_RESPONSES)?;
             let rows = table.range((id, 0)..=(id, u32::MAX))?;
@@ -319,7 +302,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn last_delivery_response(&self, id: JobId) -> Result<Option<ResponseRecord>, StoreError> {
+    pub fn last_delivery_response(&self, id: JobId) -> StoreResult<Option<ResponseRecord>> {
         self.with_read_txn(|txn| {
             let table = txn.open(DELIVERY_RESPONSES)?;
             let last = table.range((id, 0)..=(id, u32::MAX))?.next_back();
@@ -332,7 +315,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn suspensions(&self) -> Result<Vec<(DestinationName, Suspension)>, StoreError> {
+    pub fn suspensions(&self) -> StoreResult<Vec<(DestinationName, Suspension)>> {
         self.with_read_txn(|txn| {
             let table = txn.open(SUSPENSIONS)?;
             let rows = table.all_rows()?.map(|row| {
@@ -353,7 +336,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::submission`].
-    pub fn suspension(&self, destination: &DestinationName) -> Result<Suspension, StoreError> {
+    pub fn suspension(&self, destination: &DestinationName) -> StoreResult<Suspension> {
         let row = self.get_row(SUSPENSIONS, destination.as_str())?;
         Ok(row.unwrap_or_default())
     }

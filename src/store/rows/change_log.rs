@@ -16,10 +16,10 @@ use crate::domain::time::Timestamp;
 use super::codec::{self, Row};
 use super::schema::CHANGE_LOG;
 use crate::store::engine::{Bytes, Rows, WriteTable};
-use crate::store::{RowProblem, StoreError};
+use crate::store::{RowProblem, StoreResult};
 
 /// Key of the header.
-pub(in crate::store) const HEADER: u64 = 0;
+pub const HEADER: u64 = 0;
 const VERSION: u8 = 1;
 /// Size of an entry without its changes, in bytes.
 const FRAME_BYTES: usize = 1 + 8 + 8 + 4;
@@ -98,7 +98,7 @@ pub struct ChangeLogEntry {
 
 impl ChangeLogEntry {
     /// Returns an entry without changes.
-    pub(in crate::store) const fn empty(number: u64, committed_at: Timestamp) -> Self {
+    pub const fn empty(number: u64, committed_at: Timestamp) -> Self {
         Self {
             number,
             committed_at,
@@ -145,9 +145,9 @@ impl ChangeLogEntry {
 }
 
 /// Returns the header. Returns `None` if the file never had a change log.
-pub(in crate::store) fn read_header(
+pub fn read_header(
     log: &impl Rows<Key = u64, Value = Bytes>,
-) -> Result<Option<ChangeLogHeader>, StoreError> {
+) -> StoreResult<Option<ChangeLogHeader>> {
     let Some(Bytes(bytes)) = log.get(HEADER)? else {
         return Ok(None);
     };
@@ -155,20 +155,20 @@ pub(in crate::store) fn read_header(
     Ok(Some(header))
 }
 
-pub(in crate::store) fn write_header(
+pub fn write_header(
     log: &mut WriteTable<'_, u64, Bytes>,
     header: &ChangeLogHeader,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     let bytes = codec::encode(header).map_err(|problem| CHANGE_LOG.row_error(HEADER, problem))?;
     log.put_bytes(HEADER, &bytes)?;
     Ok(())
 }
 
 /// Returns the entry with this number or the next one.
-pub(in crate::store) fn read_entry_from(
+pub fn read_entry_from(
     log: &impl Rows<Key = u64, Value = Bytes>,
     number: u64,
-) -> Result<Option<ChangeLogEntry>, StoreError> {
+) -> StoreResult<Option<ChangeLogEntry>> {
     let first = log.range(number.max(HEADER + 1)..)?.next().transpose()?;
     first
         .map(|row| decode_row(row.key(), &row.value()?.0))
@@ -176,28 +176,25 @@ pub(in crate::store) fn read_entry_from(
 }
 
 /// Returns the last entry. Returns `None` if the log never had one.
-pub(in crate::store) fn read_last_entry(
+pub fn read_last_entry(
     log: &impl Rows<Key = u64, Value = Bytes>,
-) -> Result<Option<ChangeLogEntry>, StoreError> {
+) -> StoreResult<Option<ChangeLogEntry>> {
     let last = log.last()?.filter(|row| row.key() != HEADER);
     last.map(|row| decode_row(row.key(), &row.value()?.0))
         .transpose()
 }
 
-pub(in crate::store) fn decode_row(
-    number: u64,
-    bytes: &[u8],
-) -> Result<ChangeLogEntry, StoreError> {
+pub fn decode_row(number: u64, bytes: &[u8]) -> StoreResult<ChangeLogEntry> {
     ChangeLogEntry::decode(number, bytes).map_err(|problem| CHANGE_LOG.row_error(number, problem))
 }
 
 /// Appends the changes of a commit. Gives up the log if it would exceed `bytes_max`.
-pub(in crate::store) fn append_entry(
+pub fn append_entry(
     log: &mut WriteTable<'_, u64, Bytes>,
     committed_at: Timestamp,
     changes: Vec<u8>,
     bytes_max: u64,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     let header = read_header(log)?.unwrap_or_default();
     let give_up = |log: &mut WriteTable<'_, u64, Bytes>| {
         let state = ChangeLogState::Overflowed;

@@ -65,7 +65,7 @@ impl<R: Row> TableValue for R {
 /// # Errors
 /// [`RowProblem::InvalidFields`] if the row can't be encoded. None of the types here can cause this
 /// error.
-pub(in crate::store) fn encode<R: Row>(row: &R) -> Result<Vec<u8>, RowProblem> {
+pub fn encode<R: Row>(row: &R) -> Result<Vec<u8>, RowProblem> {
     let start = vec![R::VERSION];
     let mut bytes = postcard::to_extend(row, start).map_err(|_| RowProblem::InvalidFields)?;
     let checksum = crc32fast::hash(&bytes);
@@ -77,7 +77,7 @@ pub(in crate::store) fn encode<R: Row>(row: &R) -> Result<Vec<u8>, RowProblem> {
 ///
 /// # Errors
 /// [`RowProblem`] for a row that is truncated, altered, or of an unknown version.
-pub(in crate::store) fn decode<R: Row>(bytes: &[u8]) -> Result<R, RowProblem> {
+pub fn decode<R: Row>(bytes: &[u8]) -> Result<R, RowProblem> {
     let (body, checksum) = bytes
         .len()
         .checked_sub(CHECKSUM_BYTES)

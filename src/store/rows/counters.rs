@@ -10,26 +10,26 @@ use crate::store::expiry_clock::ClockState;
 
 /// Last IDs assigned, and the clocks. IDs begin at 1 and are never assigned twice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::store) struct Counters {
+pub struct Counters {
     submissions: u64,
     jobs: u64,
     leads: u64,
     bookings: u64,
     agents: u64,
     /// Number of rows written to the token log and to the message log.
-    pub(in crate::store) log_rows: [u64; 2],
+    pub log_rows: [u64; 2],
     /// Last evicted row of each log: the keys up to this row are not in memory, but in table
     /// `evicted_keys`.
-    pub(in crate::store) evicted_up_to: [u64; 2],
+    pub evicted_up_to: [u64; 2],
     /// Expiry clock at this commit.
-    pub(in crate::store) clock: ClockState,
+    pub clock: ClockState,
     /// `true` if this commit is the last one of a clean shutdown.
-    pub(in crate::store) is_clean: bool,
+    pub is_clean: bool,
 }
 
 impl Counters {
     /// Returns the counters of an empty file.
-    pub(in crate::store) fn new(now: Timestamp) -> Self {
+    pub fn new(now: Timestamp) -> Self {
         Self {
             submissions: 0,
             jobs: 0,
@@ -43,23 +43,23 @@ impl Counters {
         }
     }
 
-    pub(in crate::store) const fn next_submission(&mut self) -> SubmissionId {
+    pub const fn next_submission(&mut self) -> SubmissionId {
         SubmissionId::new(increment(&mut self.submissions))
     }
 
-    pub(in crate::store) const fn next_job(&mut self) -> JobId {
+    pub const fn next_job(&mut self) -> JobId {
         JobId::new(increment(&mut self.jobs))
     }
 
-    pub(in crate::store) const fn next_lead(&mut self) -> LeadId {
+    pub const fn next_lead(&mut self) -> LeadId {
         LeadId::new(increment(&mut self.leads))
     }
 
-    pub(in crate::store) const fn next_booking(&mut self) -> BookingId {
+    pub const fn next_booking(&mut self) -> BookingId {
         BookingId::new(increment(&mut self.bookings))
     }
 
-    pub(in crate::store) const fn next_agent(&mut self) -> AgentId {
+    pub const fn next_agent(&mut self) -> AgentId {
         AgentId::new(increment(&mut self.agents))
     }
 }

@@ -7,8 +7,8 @@ use crate::domain::time::Timestamp;
 
 /// Draft as stored.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::store) struct StoredDraft {
+pub struct StoredDraft {
     /// Expiry clock when the last screen arrived.
-    pub(in crate::store) stamp: Timestamp,
-    pub(in crate::store) draft: Draft,
+    pub stamp: Timestamp,
+    pub draft: Draft,
 }

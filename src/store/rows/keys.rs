@@ -8,22 +8,33 @@ use crate::domain::time::Timestamp;
 
 /// Row of a key log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::store) struct KeyLogRow {
-    pub(in crate::store) key: [u8; 16],
+pub struct KeyLogRow {
+    pub key: [u8; 16],
     /// Time of acceptance, by the expiry clock.
-    pub(in crate::store) at: Timestamp,
+    pub at: Timestamp,
     /// Submission ID. 0 if the key has no submission: a message without a form, a dead letter, or
     /// the mark of a shared token.
-    pub(in crate::store) submission: u64,
+    pub submission: u64,
+}
+
+impl KeyLogRow {
+    /// Returns the entry of the dedup index for this row with the number `row`.
+    pub const fn entry(&self, row: u64) -> EvictedKey {
+        EvictedKey {
+            row,
+            at: self.at,
+            submission: self.submission,
+        }
+    }
 }
 
 /// Row of the table `evicted_keys`, and entry of the dedup index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::store) struct EvictedKey {
+pub struct EvictedKey {
     /// Row number in the key log.
-    pub(in crate::store) row: u64,
+    pub row: u64,
     /// Time of acceptance, by the expiry clock.
-    pub(in crate::store) at: Timestamp,
+    pub at: Timestamp,
     /// Submission ID, as in [`KeyLogRow`].
-    pub(in crate::store) submission: u64,
+    pub submission: u64,
 }

@@ -13,7 +13,7 @@ pub struct CachedResponse {
 
 /// Custom completion of a form.
 #[derive(Serialize, Deserialize)]
-pub(in crate::store) struct Completion {
+pub struct Completion {
     /// Completion as JSON text.
-    pub(in crate::store) text: Box<str>,
+    pub text: Box<str>,
 }

@@ -29,18 +29,18 @@ use super::drafts::StoredDraft;
 use super::keys::{EvictedKey, KeyLogRow};
 use super::responses::{CachedResponse, Completion};
 use super::submissions::{LateArrival, StoredSubmission};
-use crate::store::StoreError;
 use crate::store::engine::{
     Bytes, Hash, Position, RawChange, ReadTxn, Rows, TableDef, TableKey, TableValue, Text,
     WriteTable, WriteTxn,
 };
+use crate::store::{StoreError, StoreResult};
 
 /// The rows of [`META`] as bytes: each row has its own format.
-pub(in crate::store) const META_BYTES: TableDef<Text, Bytes> = TableDef::new(META.name());
+pub const META_BYTES: TableDef<Text, Bytes> = TableDef::new(META.name());
 
 /// The change log. Key: sequence number of the commit; 0: the header. No copy contains this table.
 /// See [`super::change_log`].
-pub(in crate::store) const CHANGE_LOG: TableDef<u64, Bytes> = TableDef::new("change_log");
+pub const CHANGE_LOG: TableDef<u64, Bytes> = TableDef::new("change_log");
 
 fn append_slice<K: TableKey, V: TableValue>(
     txn: &ReadTxn,
@@ -48,7 +48,7 @@ fn append_slice<K: TableKey, V: TableValue>(
     after: Option<&Position>,
     bytes_max: usize,
     out: &mut Vec<u8>,
-) -> Result<Option<Position>, StoreError> {
+) -> StoreResult<Option<Position>> {
     // A file of an older version lacks the newer tables.
     if !txn.has_table(table)? {
         return Ok(None);
@@ -65,19 +65,19 @@ fn append_slice<K: TableKey, V: TableValue>(
 
 macro_rules! tables {
     ($($(#[$doc:meta])* $definition:ident $field:ident: $key:ty => $value:ty;)*) => {
-        $($(#[$doc])* pub(in crate::store) const $definition: TableDef<$key, $value> =
+        $($(#[$doc])* pub const $definition: TableDef<$key, $value> =
             TableDef::new(stringify!($field));)*
 
         /// All tables, open for writing in one transaction. Each table can be open only once.
-        pub(in crate::store) struct Tables<'txn> {
-            $(pub(in crate::store) $field: WriteTable<'txn, $key, $value>,)*
-            pub(in crate::store) change_log: WriteTable<'txn, u64, Bytes>,
+        pub struct Tables<'txn> {
+            $(pub $field: WriteTable<'txn, $key, $value>,)*
+            pub change_log: WriteTable<'txn, u64, Bytes>,
         }
 
         impl<'txn> Tables<'txn> {
             /// Opens every table of the schema. A new file gets all tables at once, so that readers
             /// find each table.
-            pub(in crate::store) fn open(txn: &'txn WriteTxn) -> Result<Self, StoreError> {
+            pub fn open(txn: &'txn WriteTxn) -> StoreResult<Self> {
                 Ok(Self {
                     $($field: txn.open($definition)?,)*
                     change_log: txn.open_unrecorded(CHANGE_LOG)?,
@@ -85,10 +85,10 @@ macro_rules! tables {
             }
 
             /// Applies a recorded change to its table.
-            pub(in crate::store) fn apply_change(
+            pub fn apply_change(
                 &mut self,
                 change: RawChange<'_>,
-            ) -> Result<(), StoreError> {
+            ) -> StoreResult<()> {
                 match change.table {
                     $(stringify!($field) => self.$field.apply_raw(change.key, change.value),)*
                     unknown => Err(StoreError::UnknownTable(unknown.to_owned())),
@@ -97,17 +97,17 @@ macro_rules! tables {
         }
 
         /// Names of the tables that a copy contains: all but [`CHANGE_LOG`].
-        pub(in crate::store) const COPIED_TABLES: &[&str] = &[$(stringify!($field)),*];
+        pub const COPIED_TABLES: &[&str] = &[$(stringify!($field)),*];
 
         /// Appends rows of a copied table to `out`, until `out` has `bytes_max` bytes. Returns the
         /// position of the last row, or `None` if there are no more rows.
-        pub(in crate::store) fn append_raw_rows(
+        pub fn append_raw_rows(
             txn: &ReadTxn,
             table: &str,
             after: Option<&Position>,
             bytes_max: usize,
             out: &mut Vec<u8>,
-        ) -> Result<Option<Position>, StoreError> {
+        ) -> StoreResult<Option<Position>> {
             match table {
                 $(stringify!($field) => append_slice(txn, $definition, after, bytes_max, out),)*
                 unknown => Err(StoreError::UnknownTable(unknown.to_owned())),
@@ -115,9 +115,9 @@ macro_rules! tables {
         }
 
         /// Counts the rows of each copied table. Tables without rows are left out.
-        pub(in crate::store) fn count_rows(
+        pub fn count_rows(
             txn: &ReadTxn,
-        ) -> Result<BTreeMap<String, u64>, StoreError> {
+        ) -> StoreResult<BTreeMap<String, u64>> {
             let mut counts = BTreeMap::new();
             $(if txn.has_table($definition)? {
                 counts.insert(stringify!($field).to_owned(), txn.open($definition)?.len()?);
@@ -257,49 +257,44 @@ tables! {
 
 #[cfg(test)]
 mod tests {
-    use redb::{Database, ReadableTable, backends::InMemoryBackend};
+    use redb::backends::InMemoryBackend;
+    use redb::{Database, ReadableTable, WriteTransaction};
 
     use super::*;
 
+    fn begin_write() -> WriteTransaction {
+        let builder = Database::builder();
+        let database = builder.create_with_backend(InMemoryBackend::new());
+        database.unwrap().begin_write().unwrap()
+    }
+
     #[test]
     fn due_jobs_are_ordered_by_time_then_id() {
-        let db = Database::builder()
-            .create_with_backend(InMemoryBackend::new())
-            .unwrap();
-        let txn = db.begin_write().unwrap();
+        let txn = begin_write();
         let mut due = txn.open_table(DUE.definition()).unwrap();
         for key in [(300, 1), (5, 9), (300, 0), (5, 300)] {
             due.insert(key, ()).unwrap();
         }
-        let order: Vec<_> = due
-            .iter()
-            .unwrap()
-            .map(|row| row.unwrap().0.value())
-            .collect();
+        let rows = due.iter().unwrap();
+        let order: Vec<_> = rows.map(|row| row.unwrap().0.value()).collect();
         assert_eq!(order, [(5, 9), (5, 300), (300, 0), (300, 1)]);
     }
 
     #[test]
     fn occupied_slots_are_ordered_by_calendar_and_length() {
-        let db = Database::builder()
-            .create_with_backend(InMemoryBackend::new())
-            .unwrap();
-        let txn = db.begin_write().unwrap();
+        let txn = begin_write();
         let mut occupied = txn.open_table(OCCUPIED_SLOTS.definition()).unwrap();
-        for key in [
+        for (calendar, length, start) in [
             ("b", 1, 1),
             ("a", 1000, 2),
             ("a", 2, 300),
             ("a", 2, 5),
             ("ab", 1, 4),
         ] {
-            occupied.insert(key, 1).unwrap();
+            occupied.insert((calendar, length, start), 1).unwrap();
         }
-        let starts: Vec<_> = occupied
-            .range(("a", 0, 0)..("a", u64::MAX, 0))
-            .unwrap()
-            .map(|row| row.unwrap().0.value().2)
-            .collect();
+        let rows = occupied.range(("a", 0, 0)..("a", u64::MAX, 0)).unwrap();
+        let starts: Vec<_> = rows.map(|row| row.unwrap().0.value().2).collect();
         assert_eq!(starts, [5, 300, 2]);
     }
 }

@@ -7,7 +7,7 @@ use crate::domain::ids::{BookingId, Customer, JobId, MessageId, SubmissionId};
 use crate::domain::submission::{IdempotencyKey, Submission, SubmissionChannel};
 use crate::domain::time::Timestamp;
 
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::engine::{Hash, Rows};
 
 /// Submission as stored, with its job and booking.
@@ -59,10 +59,10 @@ impl LateArrival {
 }
 
 /// Lists the late arrivals of submission `id` with their numbers, in order of arrival.
-pub(in crate::store) fn list_late_arrivals(
+pub fn list_late_arrivals(
     late_arrivals: &impl Rows<Key = (SubmissionId, u64), Value = LateArrival>,
     id: SubmissionId,
-) -> Result<Vec<(u64, LateArrival)>, StoreError> {
+) -> StoreResult<Vec<(u64, LateArrival)>> {
     late_arrivals
         .range((id, 0)..=(id, u64::MAX))?
         .map(|row| {
@@ -74,11 +74,11 @@ pub(in crate::store) fn list_late_arrivals(
 
 /// Returns the customer whom a submission or its late arrivals name. The first late arrival that
 /// names a customer decides if the form names none.
-pub(in crate::store) fn find_named_customer(
+pub fn find_named_customer(
     late_arrivals: &impl Rows<Key = (SubmissionId, u64), Value = LateArrival>,
     id: SubmissionId,
     first: &Customer,
-) -> Result<Option<Customer>, StoreError> {
+) -> StoreResult<Option<Customer>> {
     if !first.is_unknown() {
         return Ok(Some(first.clone()));
     }
@@ -90,29 +90,26 @@ pub(in crate::store) fn find_named_customer(
 
 /// Returns the current names of the customer of the submission in `row`. The given customer is from
 /// the row or from a late arrival.
-pub(in crate::store) fn resolve_customer(
+pub fn resolve_customer(
     renamed_customers: &impl Rows<Key = (Hash, Timestamp), Value = Customer>,
     known: Customer,
     row: &StoredSubmission,
-) -> Result<Customer, StoreError> {
-    resolve_current(
-        known,
-        row.submission.sent_at.unwrap_or(row.received_at),
-        |name, from| {
-            let key = IdempotencyKey::for_former_name(name);
-            let key = key.as_bytes();
-            let mut rows = renamed_customers.range((key, from)..=(key, Timestamp::MAX))?;
-            let Some(row) = rows.next().transpose()? else {
-                return Ok(None);
-            };
-            match row.value() {
-                Ok(customer) => Ok(Some((row.key().1, customer))),
-                // The customer has the same names as before, and the form is processed.
-                Err(error) => {
-                    tracing::error!(error = %error, "customer change is unreadable: run `flowgate check`");
-                    Ok(None)
-                }
+) -> StoreResult<Customer> {
+    let sent_at = row.submission.sent_at.unwrap_or(row.received_at);
+    resolve_current(known, sent_at, |name, from| {
+        let key = IdempotencyKey::for_former_name(name);
+        let key = key.as_bytes();
+        let mut rows = renamed_customers.range((key, from)..=(key, Timestamp::MAX))?;
+        let Some(row) = rows.next().transpose()? else {
+            return Ok(None);
+        };
+        match row.value() {
+            Ok(customer) => Ok(Some((row.key().1, customer))),
+            // The customer has the same names as before, and the form is processed.
+            Err(error) => {
+                tracing::error!(error = %error, "customer change is unreadable: run `flowgate check`");
+                Ok(None)
             }
-        },
-    )
+        }
+    })
 }

@@ -8,12 +8,12 @@
 use std::collections::BTreeMap;
 
 use super::schema::Tables;
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::engine::{Rows, Text};
 
 /// Kind of rows that a tally counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::store) enum Tally {
+pub enum Tally {
     /// Number of waiting deliveries by destination, both scheduled and in ordered queues.
     Deliveries,
     /// Number of waiting leads by team.
@@ -26,7 +26,7 @@ pub(in crate::store) enum Tally {
 
 impl Tally {
     /// Name of the tally in the file.
-    pub(in crate::store) const fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Deliveries => "deliveries",
             Self::Leads => "leads",
@@ -38,31 +38,30 @@ impl Tally {
 
 /// Changes of tallies in one batch.
 #[derive(Debug, Default)]
-pub(in crate::store) struct TallyChanges(BTreeMap<Tally, BTreeMap<String, i64>>);
+pub struct TallyChanges(BTreeMap<Tally, BTreeMap<String, i64>>);
 
 impl TallyChanges {
     /// Adds 1 to a tally.
-    pub(in crate::store) fn increment(&mut self, tally: Tally, name: &str) {
+    pub fn increment(&mut self, tally: Tally, name: &str) {
         self.adjust(tally, name, 1);
     }
 
     /// Subtracts 1 from a tally.
-    pub(in crate::store) fn decrement(&mut self, tally: Tally, name: &str) {
+    pub fn decrement(&mut self, tally: Tally, name: &str) {
         self.adjust(tally, name, -1);
     }
 
     fn adjust(&mut self, tally: Tally, name: &str, by: i64) {
         let sums = self.0.entry(tally).or_default();
-        match sums.get_mut(name) {
-            Some(sum) => *sum = sum.saturating_add(by),
-            None => {
-                sums.insert(name.to_owned(), by);
-            }
+        if let Some(sum) = sums.get_mut(name) {
+            *sum = sum.saturating_add(by);
+        } else {
+            sums.insert(name.to_owned(), by);
         }
     }
 
     /// Writes the changed tallies. A tally of 0 has no row.
-    pub(in crate::store) fn write_sums(self, tables: &mut Tables<'_>) -> Result<(), StoreError> {
+    pub fn write_sums(self, tables: &mut Tables<'_>) -> StoreResult<()> {
         for (tally, sums) in self.0 {
             for (name, by) in sums.into_iter().filter(|(_, by)| *by != 0) {
                 let key = (tally.as_str(), name.as_str());
@@ -78,10 +77,10 @@ impl TallyChanges {
 }
 
 /// Lists all counts of `tally`, by name.
-pub(in crate::store) fn read_sums(
+pub fn read_sums(
     table: &impl Rows<Key = (Text, Text), Value = u64>,
     tally: Tally,
-) -> Result<Vec<(String, u64)>, StoreError> {
+) -> StoreResult<Vec<(String, u64)>> {
     let mut sums = Vec::new();
     for row in table.range((tally.as_str(), "")..)? {
         let row = row?;

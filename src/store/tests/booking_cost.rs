@@ -10,10 +10,10 @@ use crate::domain::booking::{Interval, OccupiedInterval};
 use crate::domain::ids::BookingId;
 use crate::domain::submission::inbound::InboundSubmission;
 use crate::domain::time::Millis;
+use crate::store::engine::ReadTxn;
+use crate::store::rows::schema::OCCUPIED_SLOTS;
 use crate::store::tx::bookings;
-use crate::store::{
-    AcceptOutcome, BookingOutcome, CancelBooking, StoreError, Transaction, WriteContext,
-};
+use crate::store::{AcceptOutcome, BookingOutcome, CancelBooking};
 
 use super::booking_forms::{booking_form, calendar_spec};
 use super::support::{START, StoreBench, inbound};
@@ -52,35 +52,40 @@ fn book_many(
         .collect();
     let clock = SystemClock::new();
     let began = clock.elapsed();
-    for accepted in bench.accept_all(arrivals) {
-        assert!(
-            matches!(
-                accepted,
-                AcceptOutcome::New {
-                    booking_id: Some(_),
-                    ..
-                }
-            ),
-            "{accepted:?}"
-        );
-    }
+    bench.accept_all(arrivals).iter().for_each(assert_booked);
     clock.elapsed().saturating_sub(began)
 }
 
+#[track_caller]
+fn assert_booked(accepted: &AcceptOutcome) {
+    assert!(
+        matches!(
+            accepted,
+            AcceptOutcome::New {
+                booking_id: Some(_),
+                ..
+            }
+        ),
+        "{accepted:?}"
+    );
+}
+
+#[track_caller]
+fn assert_full(refused: &AcceptOutcome) {
+    let AcceptOutcome::SlotRefused { reason, .. } = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(*reason, SlotRefused::Full);
+}
+
 /// Lists the rows that a decision about ten o'clock reads.
-#[derive(Debug)]
-struct ListOccupied(Arc<Calendar>);
-
-impl Transaction for ListOccupied {
-    type Outcome = Vec<OccupiedInterval>;
-
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<Vec<OccupiedInterval>, StoreError> {
-        bookings::list_occupied(
-            &ctx.tables.occupied_slots,
-            self.0.name(),
-            interval_at_ten(30),
-        )
-    }
+fn list_occupied(bench: &StoreBench, calendar: &Calendar) -> Vec<OccupiedInterval> {
+    let read = bench.read();
+    let list = |txn: &ReadTxn| {
+        let table = txn.open(OCCUPIED_SLOTS)?;
+        bookings::list_occupied(&table, calendar.name(), interval_at_ten(30))
+    };
+    read.with_read_txn(list).unwrap()
 }
 
 fn interval_at_ten(minutes: u64) -> Interval {
@@ -99,13 +104,11 @@ fn booking_cost_is_independent_of_existing_bookings() {
     for first in (0..BOOKED).step_by(usize::try_from(SLICE).unwrap()) {
         took.push(book_many(&bench, &calendar, first..first + SLICE));
     }
-    assert_eq!(
-        bench.execute(ListOccupied(Arc::clone(&calendar))),
-        [OccupiedInterval {
-            interval: interval_at_ten(30),
-            bookings: BOOKED
-        }]
-    );
+    let occupied = OccupiedInterval {
+        interval: interval_at_ten(30),
+        bookings: BOOKED,
+    };
+    assert_eq!(list_occupied(&bench, &calendar), [occupied]);
     // Only the shortest of ten durations counts, so that a busy machine does not look like a slow
     // rule. A rule that reads each booking would take some hundred times longer.
     let quickest = |slices: &[Duration]| slices.iter().min().copied().unwrap();
@@ -115,28 +118,11 @@ fn booking_cost_is_independent_of_existing_bookings() {
         "{SLICE} bookings took {first:?} at first and {last:?} in the end"
     );
 
-    let full = bench.accept(form_at_ten(&calendar, "one more"));
-    assert!(
-        matches!(
-            full,
-            AcceptOutcome::SlotRefused {
-                reason: SlotRefused::Full,
-                ..
-            }
-        ),
-        "{full:?}"
-    );
-    let cancelled = bench.execute(CancelBooking {
-        booking_id: BookingId::new(7),
-    });
+    assert_full(&bench.accept(form_at_ten(&calendar, "one more")));
+    let booking_id = BookingId::new(7);
+    let cancelled = bench.execute(CancelBooking { booking_id });
     assert!(matches!(cancelled, BookingOutcome::Updated(_)));
-    assert!(matches!(
-        bench.accept(form_at_ten(&calendar, "one more")),
-        AcceptOutcome::New {
-            booking_id: Some(_),
-            ..
-        }
-    ));
+    assert_booked(&bench.accept(form_at_ten(&calendar, "one more")));
     bench.assert_invariants();
 }
 
@@ -145,42 +131,19 @@ fn bookings_of_a_former_slot_length_still_occupy() {
     let bench = StoreBench::new();
     let long = calendar(3, 90);
     for token in ["a", "b"] {
-        assert!(matches!(
-            bench.accept(form_at(&long, token, "09:00")),
-            AcceptOutcome::New {
-                booking_id: Some(_),
-                ..
-            }
-        ));
+        assert_booked(&bench.accept(form_at(&long, token, "09:00")));
     }
     let short = calendar(3, 30);
     book_many(&bench, &short, 2..3);
     assert_eq!(
-        bench.execute(ListOccupied(Arc::clone(&short))).len(),
+        list_occupied(&bench, &short).len(),
         2,
         "one row for each length"
     );
-    let full = bench.accept(form_at_ten(&short, "one more"));
-    assert!(
-        matches!(
-            full,
-            AcceptOutcome::SlotRefused {
-                reason: SlotRefused::Full,
-                ..
-            }
-        ),
-        "{full:?}"
-    );
-    let occupancy = bench
-        .read()
-        .occupancy(short.name(), interval_at_ten(30))
-        .unwrap();
-    assert_eq!(
-        (
-            occupancy.max_overlap(interval_at_ten(30)),
-            occupancy.max_overlap(interval_at_ten(150))
-        ),
-        (3, 3)
-    );
+    assert_full(&bench.accept(form_at_ten(&short, "one more")));
+    let occupancy = bench.read().occupancy(short.name(), interval_at_ten(30));
+    let occupancy = occupancy.unwrap();
+    assert_eq!(occupancy.max_overlap(interval_at_ten(30)), 3);
+    assert_eq!(occupancy.max_overlap(interval_at_ten(150)), 3);
     bench.assert_invariants();
 }

@@ -19,28 +19,16 @@ pub const RETENTION: Millis = hours(6);
 /// Step of the test. Numbers select among the existing rows.
 #[derive(Clone, Debug)]
 pub enum Step {
-    Book {
-        requested: RequestedTime,
-        allows_new_choice: bool,
-    },
-    Cancel {
-        booking: u8,
-    },
-    Move {
-        booking: u8,
-        requested: RequestedTime,
-    },
-    SaveScreen {
-        token: u8,
-        answer: u8,
-    },
-    SubmitLastScreen {
-        token: u8,
-    },
+    /// Books this time. `true` if the customer can choose again.
+    Book(RequestedTime, bool),
+    Cancel(u8),
+    /// Moves a booking to this time.
+    Move(u8, RequestedTime),
+    /// Saves a screen of this token, with this answer.
+    SaveScreen(u8, u8),
+    SubmitLastScreen(u8),
     Finish,
-    Wait {
-        hours: u8,
-    },
+    WaitHours(u8),
     Purge,
     Restart,
 }
@@ -63,15 +51,13 @@ fn requested_time() -> impl Strategy<Value = RequestedTime> {
 
 pub fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        8 => (requested_time(), any::<bool>())
-            .prop_map(|(requested, allows_new_choice)| Step::Book { requested, allows_new_choice }),
-        2 => (0..20u8).prop_map(|booking| Step::Cancel { booking }),
-        4 => (0..20u8, requested_time())
-            .prop_map(|(booking, requested)| Step::Move { booking, requested }),
-        2 => (0..4u8, 0..3u8).prop_map(|(token, answer)| Step::SaveScreen { token, answer }),
-        1 => (0..4u8).prop_map(|token| Step::SubmitLastScreen { token }),
+        8 => (requested_time(), any::<bool>()).prop_map(|(time, again)| Step::Book(time, again)),
+        2 => (0..20u8).prop_map(Step::Cancel),
+        4 => (0..20u8, requested_time()).prop_map(|(booking, time)| Step::Move(booking, time)),
+        2 => (0..4u8, 0..3u8).prop_map(|(token, answer)| Step::SaveScreen(token, answer)),
+        1 => (0..4u8).prop_map(Step::SubmitLastScreen),
         4 => Just(Step::Finish),
-        1 => (1..20u8).prop_map(|hours| Step::Wait { hours }),
+        1 => (1..20u8).prop_map(Step::WaitHours),
         2 => Just(Step::Purge),
         1 => Just(Step::Restart),
     ];
@@ -113,18 +99,13 @@ impl Model {
     /// Returns `true` if no place is left. Counts minute by minute, which would be too slow in the
     /// store.
     pub fn is_full(&self, start: u64, end: u64, except: Option<u64>) -> bool {
-        let others: Vec<_> = self
-            .reserved
-            .iter()
-            .filter(|(id, slot)| slot.is_confirmed && Some(**id) != except)
-            .map(|(_, slot)| slot)
-            .collect();
         (start..end).step_by(60_000).any(|minute| {
-            others
-                .iter()
-                .filter(|slot| slot.start <= minute && minute < slot.end)
-                .count()
-                >= CAPACITY_USIZE
+            let overlapping = self.reserved.iter().filter(|(id, slot)| {
+                slot.is_confirmed
+                    && Some(**id) != except
+                    && (slot.start..slot.end).contains(&minute)
+            });
+            overlapping.count() >= CAPACITY_USIZE
         })
     }
 

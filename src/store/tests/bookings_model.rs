@@ -27,6 +27,7 @@ use super::booking_steps::{
     CAPACITY, CAPACITY_USIZE, HOUR, Model, RETENTION, RequestedTime, ReservedSlot, Step,
     StoredForm, steps,
 };
+use super::customer_forms::new_submission;
 use super::purge_rounds::hours;
 use super::support::{START, StoreBench, draft, form, rows, token_key};
 
@@ -81,10 +82,8 @@ impl BookingFixture {
         request: &SlotRequest,
         except: Option<u64>,
     ) -> Option<ReservedSlot> {
-        let slots = request
-            .calendar
-            .collect_available_starts(request.date, self.now());
-        let slot = slots.into_iter().find(|slot| slot.time == request.time)?;
+        let mut slots = request.calendar.available_starts(request.date, self.now());
+        let slot = slots.find(|slot| slot.time == request.time)?;
         let midnight = START.as_millis() - 8 * HOUR;
         let day = u64::try_from(request.date.day()).unwrap() - 24;
         let minutes = u64::try_from(request.time.hour()).unwrap() * 60
@@ -108,19 +107,19 @@ impl BookingFixture {
     ) -> AcceptOutcome {
         let accepted = self.bench.accept(form);
         if let AcceptOutcome::New {
-            submission_id: submission,
-            job_id: job,
-            booking_id: booking,
+            submission_id,
+            job_id,
+            booking_id,
         } = &accepted
         {
-            let booking = booking.map(BookingId::get);
+            let booking = booking_id.map(BookingId::get);
             let stored = StoredForm {
                 at: self.now(),
-                job: *job,
+                job: *job_id,
                 booking,
                 is_over: false,
             };
-            model.stored.insert(submission.get(), stored);
+            model.stored.insert(submission_id.get(), stored);
             if let (Some(id), Some(slot)) = (booking, interval) {
                 model.reserved.insert(id, slot);
             }
@@ -130,21 +129,20 @@ impl BookingFixture {
 
     fn apply_step(&self, model: &mut Model, step: &Step) {
         match *step {
-            Step::Book {
-                requested,
-                allows_new_choice,
-            } => self.book(model, requested, allows_new_choice),
-            Step::Cancel { booking } => self.cancel(model, booking),
-            Step::Move { booking, requested } => self.move_booking(model, booking, requested),
-            Step::SaveScreen { token, answer } => self.save_screen(model, token, answer),
-            Step::SubmitLastScreen { token } => self.submit_last_screen(model, token),
+            Step::Book(requested, allows_new_choice) => {
+                self.book(model, requested, allows_new_choice);
+            }
+            Step::Cancel(booking) => self.cancel(model, booking),
+            Step::Move(booking, requested) => self.move_booking(model, booking, requested),
+            Step::SaveScreen(token, answer) => self.save_screen(model, token, answer),
+            Step::SubmitLastScreen(token) => self.submit_last_screen(model, token),
             Step::Finish => {
                 if let Some(stored) = model.stored.values_mut().find(|stored| !stored.is_over) {
                     (stored.is_over, stored.at) = (true, self.now());
                     self.bench.finish_without_lead(stored.job);
                 }
             }
-            Step::Wait { hours: count } => self.bench.clock.advance(hours(count.into())),
+            Step::WaitHours(count) => self.bench.clock.advance(hours(count.into())),
             Step::Purge => {
                 self.bench.purge(3, RETENTION, RETENTION, Millis::MAX);
                 model.purge(self.now());
@@ -157,22 +155,15 @@ impl BookingFixture {
         let request = self.slot_request(requested);
         let interval = self.free_interval(model, &request, None);
         model.forms += 1;
-        let data = format!(
-            r#"{{"date":"{}","time":"{:02}:{:02}"}}"#,
-            request.date,
-            request.time.hour(),
-            request.time.minute()
-        );
+        let time = request.time.strftime("%H:%M");
+        let data = format!(r#"{{"date":"{}","time":"{time}"}}"#, request.date);
         let form = InboundSubmission {
             allows_new_choice,
             ..booking_form(&request.calendar, &format!("b{}", model.forms), &data)
         };
         match self.accept(model, form, interval) {
-            AcceptOutcome::New {
-                booking_id: booking,
-                ..
-            } if interval.is_some() || !allows_new_choice => {
-                assert_eq!(booking.is_some(), interval.is_some());
+            AcceptOutcome::New { booking_id, .. } if interval.is_some() || !allows_new_choice => {
+                assert_eq!(booking_id.is_some(), interval.is_some());
             }
             AcceptOutcome::SlotRefused { .. } if interval.is_none() && allows_new_choice => {}
             other => panic!("{other:?} for {interval:?}"),
@@ -183,15 +174,11 @@ impl BookingFixture {
         let Some(id) = model.choose(booking) else {
             return;
         };
-        let cancelled = self.bench.execute(CancelBooking {
-            booking_id: BookingId::new(id),
-        });
+        let booking_id = BookingId::new(id);
+        let cancelled = self.bench.execute(CancelBooking { booking_id });
         let slot = model.reserved.get_mut(&id).unwrap();
-        assert_eq!(
-            matches!(cancelled, BookingOutcome::Updated(_)),
-            slot.is_confirmed,
-            "{cancelled:?}"
-        );
+        let is_updated = matches!(cancelled, BookingOutcome::Updated(_));
+        assert_eq!(is_updated, slot.is_confirmed, "{cancelled:?}");
         slot.is_confirmed = false;
     }
 
@@ -201,16 +188,11 @@ impl BookingFixture {
         };
         let request = self.slot_request(requested);
         let interval = self.free_interval(model, &request, Some(id));
-        let SlotRequest {
-            calendar,
-            date,
-            time,
-        } = request;
         let moved = self.bench.execute(MoveBooking {
             booking_id: BookingId::new(id),
-            calendar,
-            date,
-            time,
+            calendar: request.calendar,
+            date: request.date,
+            time: request.time,
         });
         match (moved, interval) {
             (BookingOutcome::Updated(_), Some(slot)) if model.reserved[&id].is_confirmed => {
@@ -226,11 +208,8 @@ impl BookingFixture {
         let data = format!("{{\"field-{answer}\":{answer}}}");
         let screen = draft(Some(&token_of(token)), Customer::default(), &data);
         let saved = self.bench.save_draft(draft_key(token), screen);
-        assert_eq!(
-            saved == DraftOutcome::AlreadySubmitted,
-            model.is_sent(token, self.now()),
-            "{saved:?}"
-        );
+        let is_refused = saved == DraftOutcome::AlreadySubmitted;
+        assert_eq!(is_refused, model.is_sent(token, self.now()), "{saved:?}");
         if saved == DraftOutcome::Saved {
             let (at, answers) = model.drafts.entry(token).or_default();
             *at = self.now();
@@ -246,16 +225,10 @@ impl BookingFixture {
             draft_key: Some(draft_key(token)),
             ..form(&token_of(token), "{\"last\":9}")
         };
-        let AcceptOutcome::New {
-            submission_id: submission,
-            ..
-        } = self.accept(model, last, None)
-        else {
-            panic!("a new one")
-        };
+        let submission = new_submission(&self.accept(model, last, None));
         let (_, mut answers) = model.drafts.remove(&token).unwrap_or_default();
         answers.insert("last".to_owned(), 9);
-        let stored = self.bench.submission(submission.get());
+        let stored = self.bench.submission(submission);
         let data: BTreeMap<String, u8> = serde_json::from_str(&stored.submission.data).unwrap();
         assert_eq!(data, answers);
         model.sent.insert(token, self.now());
@@ -271,32 +244,22 @@ impl BookingFixture {
             .into_iter()
             .map(|(id, booking)| (id.get(), booking))
             .collect();
-        assert_eq!(
-            bookings.keys().collect::<Vec<_>>(),
-            model.reserved.keys().collect::<Vec<_>>()
-        );
+        assert!(bookings.keys().eq(model.reserved.keys()), "{bookings:?}");
         for (booking, slot) in bookings.values().zip(model.reserved.values()) {
-            assert_eq!(
-                (booking.start.as_millis(), booking.end.as_millis()),
-                (slot.start, slot.end),
-                "{booking:?}"
-            );
+            let interval = (booking.start.as_millis(), booking.end.as_millis());
+            assert_eq!(interval, (slot.start, slot.end), "{booking:?}");
         }
         let confirmed = || model.reserved.values().filter(|slot| slot.is_confirmed);
-        assert_eq!(
-            self.bench.counts().bookings_confirmed,
-            u64::try_from(confirmed().count()).unwrap()
-        );
+        let confirmed_count = u64::try_from(confirmed().count()).unwrap();
+        assert_eq!(self.bench.counts().bookings_confirmed, confirmed_count);
         for minute in (START.as_millis()..START.as_millis() + 80 * HOUR).step_by(5 * 60_000) {
             let overlapping = confirmed().filter(|slot| slot.start <= minute && minute < slot.end);
             assert!(overlapping.count() <= CAPACITY_USIZE);
         }
         let drafts = read.drafts(None, |_| true).unwrap().0;
         let drafts: BTreeSet<IdempotencyKey> = drafts.into_iter().map(|(_, key)| key).collect();
-        assert_eq!(
-            drafts,
-            model.drafts.keys().map(|token| draft_key(*token)).collect()
-        );
+        let expected = model.drafts.keys().map(|token| draft_key(*token));
+        assert_eq!(drafts, expected.collect());
     }
 }
 

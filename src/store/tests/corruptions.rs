@@ -2,7 +2,7 @@
 
 use crate::domain::ids::{AgentId, DestinationName, GatewayName, JobId, LeadId, SubmissionId};
 use crate::store::rows::schema::JOBS;
-use crate::store::{RowProblem, StoreError, Transaction, WriteContext};
+use crate::store::{RowProblem, StoreResult, Transaction, WriteContext};
 
 /// Schedules a delivery that has no job row.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub struct ScheduleMissingJob {
 impl Transaction for ScheduleMissingJob {
     type Outcome = ();
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<()> {
         let key = (self.destination.as_str(), ctx.now, self.job);
         ctx.tables.deliveries_due.add(key)?;
         Ok(())
@@ -28,7 +28,7 @@ pub struct RemoveJobRow(pub JobId);
 impl Transaction for RemoveJobRow {
     type Outcome = ();
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<()> {
         ctx.tables.jobs.remove(self.0)?;
         Ok(())
     }
@@ -41,7 +41,7 @@ pub struct FailAfter<T>(pub T);
 impl<T: Transaction> Transaction for FailAfter<T> {
     type Outcome = ();
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<()> {
         self.0.apply(ctx)?;
         Err(JOBS.row_error(JobId::new(1), RowProblem::Missing))
     }
@@ -57,7 +57,7 @@ pub struct CorruptRow {
 impl Transaction for CorruptRow {
     type Outcome = ();
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<()> {
         let (tables, key, row) = (&mut ctx.tables, self.key, b"damaged");
         match self.table {
             "submissions" => tables.submissions.put_bytes(SubmissionId::new(key), row)?,
@@ -84,7 +84,7 @@ pub struct CorruptAttempt {
 impl Transaction for CorruptAttempt {
     type Outcome = ();
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<()> {
         let key = (self.job, self.number);
         match self.table {
             "attempts" => ctx.tables.attempts.put_bytes(key, b"damaged")?,
@@ -105,7 +105,7 @@ pub struct CorruptGateway {
 impl Transaction for CorruptGateway {
     type Outcome = ();
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<()> {
         let name = self.gateway.as_str();
         match self.line {
             Some(line) => ctx
@@ -123,11 +123,11 @@ pub struct EditTables<F>(pub F);
 
 impl<F> Transaction for EditTables<F>
 where
-    F: Fn(&mut WriteContext<'_>) -> Result<(), StoreError> + Send + 'static,
+    F: Fn(&mut WriteContext<'_>) -> StoreResult<()> + Send + 'static,
 {
     type Outcome = ();
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<()> {
         (self.0)(ctx)
     }
 }

@@ -47,10 +47,7 @@ pub fn unnamed(token: &str, data: &str) -> InboundSubmission {
 #[track_caller]
 pub fn new_submission(accepted: &AcceptOutcome) -> u64 {
     match accepted {
-        AcceptOutcome::New {
-            submission_id: submission,
-            ..
-        } => submission.get(),
+        AcceptOutcome::New { submission_id, .. } => submission_id.get(),
         other => panic!("{other:?}"),
     }
 }
@@ -65,9 +62,7 @@ impl StoreBench {
 
 /// Returns the answers and the problems of a submission.
 pub fn stored_data(bench: &StoreBench, id: u64) -> (Value, Vec<String>) {
-    let row = bench.submission(id);
-    (
-        serde_json::from_str(&row.submission.data).unwrap(),
-        row.submission.problems,
-    )
+    let submission = bench.submission(id).submission;
+    let answers = serde_json::from_str(&submission.data).unwrap();
+    (answers, submission.problems)
 }

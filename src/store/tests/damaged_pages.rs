@@ -13,14 +13,15 @@ use crate::domain::time::Millis;
 use crate::store::rows::schema::SUBMISSIONS;
 use crate::store::{
     CachedResponse, RowProblem, Store, StoreError, StoreHealth, StoreOptions, StoreResponse,
-    Transaction, WriteContext,
+    StoreResult, WriteContext,
 };
 
+use super::corruptions::EditTables;
 use super::support::{START, StoreBench, form, open_store};
 
 /// Opens the file that `options` name. Waits until the file is open or the open has failed, at most
 /// one minute.
-fn open_within_deadline(options: StoreOptions) -> (Store, Result<(), StoreError>) {
+fn open_within_deadline(options: StoreOptions) -> (Store, StoreResult<()>) {
     let store = Store::start(options, Arc::new(ManualClock::at(START))).unwrap();
     let (opened_tx, opened_rx) = crossbeam_channel::bounded(1);
     let opening_store = store.clone();
@@ -69,10 +70,8 @@ fn panic_while_idle_fails_the_store() {
     let failure = bench.store.failure_receiver();
     switches.sync_panics.store(true, Ordering::SeqCst);
     bench.clock.advance(Millis::from_secs(1));
-    assert!(matches!(
-        failure.recv_timeout(Duration::from_secs(20)),
-        Ok(StoreError::Damaged(_))
-    ));
+    let failed = failure.recv_timeout(Duration::from_secs(20));
+    assert!(matches!(failed, Ok(StoreError::Damaged(_))), "{failed:?}");
     assert!(matches!(bench.store.health(), StoreHealth::Failed(_)));
     assert!(matches!(bench.store.close(), Err(StoreError::Damaged(_))));
 }
@@ -94,29 +93,21 @@ fn damaged_page_met_by_reader_fails_the_store() {
     switches.reads_zeros.store(true, Ordering::SeqCst);
     let found = (1..=200).find_map(|id| read.submission(SubmissionId::new(id)).err());
     assert!(matches!(found, Some(StoreError::Damaged(_))), "{found:?}");
-    assert!(matches!(
-        failure.recv_timeout(Duration::from_secs(10)),
-        Ok(StoreError::Damaged(_))
-    ));
+    let failed = failure.recv_timeout(Duration::from_secs(10));
+    assert!(matches!(failed, Ok(StoreError::Damaged(_))), "{failed:?}");
     assert!(matches!(store.health(), StoreHealth::Failed(_)));
     assert!(matches!(store.read().map(|_| ()), Err(StoreError::NotOpen)));
     switches.reads_zeros.store(false, Ordering::SeqCst);
     drop(read);
     assert!(
         matches!(store.close(), Err(StoreError::Damaged(_))),
-        "and its end is no clean one"
+        "no clean end"
     );
 }
 
 /// Fails like a transaction that reads a damaged row.
-struct FailingTransaction;
-
-impl Transaction for FailingTransaction {
-    type Outcome = ();
-
-    fn apply(&self, _: &mut WriteContext<'_>) -> Result<(), StoreError> {
-        Err(SUBMISSIONS.row_error(SubmissionId::new(1), RowProblem::Checksum))
-    }
+fn fail_with_damaged_row(_: &mut WriteContext<'_>) -> StoreResult<()> {
+    Err(SUBMISSIONS.row_error(SubmissionId::new(1), RowProblem::Checksum))
 }
 
 #[test]
@@ -124,14 +115,10 @@ fn failed_transaction_cost_is_independent_of_cached_responses() {
     let count_reads = |response_count: u8| {
         let (bench, switches) = StoreBench::on_failing_disk();
         for number in 0..response_count {
-            let request = IdempotencyKey::from_bytes([number; 16]);
-            let response = CachedResponse {
-                status: 200,
-                body: "a".repeat(100_000).into(),
-            };
+            let body = "a".repeat(100_000).into();
             bench.execute(StoreResponse {
-                encrypted_request_key: request,
-                response,
+                encrypted_request_key: IdempotencyKey::from_bytes([number; 16]),
+                response: CachedResponse { status: 200, body },
             });
         }
         bench.store.close().unwrap();
@@ -141,7 +128,8 @@ fn failed_transaction_cost_is_independent_of_cached_responses() {
         });
         let before = switches.read_count.load(Ordering::SeqCst);
         for _ in 0..10 {
-            store.execute_blocking(FailingTransaction).unwrap_err();
+            let failed = store.execute_blocking(EditTables(fail_with_damaged_row));
+            failed.unwrap_err();
         }
         switches.read_count.load(Ordering::SeqCst) - before
     };
@@ -158,20 +146,16 @@ fn readers_distinguish_full_disk_from_damage() {
     bench.accept_new("before");
     let read = bench.read();
     switches.no_space.store(true, Ordering::SeqCst);
-    assert!(matches!(
-        bench.try_accept(form("during", "{}")),
-        Err(StoreError::NoSpace)
-    ));
+    let refused = bench.try_accept(form("during", "{}"));
+    assert!(matches!(refused, Err(StoreError::NoSpace)), "{refused:?}");
     bench.wait_until(|store| matches!(store.health(), StoreHealth::NoSpace));
     // The file of the snapshot is closed.
     let late = read.submission(SubmissionId::new(1));
-    assert!(
-        matches!(
-            late,
-            Ok(Some(_)) | Err(StoreError::NotOpen | StoreError::NoSpace)
-        ),
-        "{late:?}"
+    let is_allowed = matches!(
+        late,
+        Ok(Some(_)) | Err(StoreError::NotOpen | StoreError::NoSpace)
     );
+    assert!(is_allowed, "{late:?}");
     assert!(
         matches!(bench.store.health(), StoreHealth::NoSpace),
         "the store continues"

@@ -27,33 +27,24 @@ fn unreadable_rows_block_nothing_else() {
     let store = open_read_only(bench.path(), &bench.clock);
     let report = check_integrity(&store).unwrap();
     store.close().unwrap();
-    let unreadable = report
-        .violations
-        .iter()
-        .filter(|violation| violation.invariant == "every row can be read");
+    let violations = report.violations.iter();
+    let unreadable = violations.filter(|found| found.invariant == "every row can be read");
     assert_eq!(unreadable.count(), 4, "{:?}", report.violations);
 
     let bench = bench.reopen();
-    assert_eq!(
-        bench.store.unreadable_rows(),
-        3,
-        "two keys and an agent; nothing in memory follows from a booking"
-    );
+    // Two keys and an agent. Nothing in memory is derived from a booking.
+    assert_eq!(bench.store.unreadable_rows(), 3);
     assert!(
         bench.is_duplicate(form("b", "{}")),
         "the other keys are known"
     );
     let job = bench.accept_new("c");
     bench.finish_job(job);
-    let read = bench.read();
-    let agents = read.agents().unwrap();
-    assert_eq!(
-        agents
-            .iter()
-            .map(|(_, agent)| (agent.name.as_str(), agent.current_leads))
-            .collect::<Vec<_>>(),
-        [("bob", 1)]
-    );
+    let agents = bench.read().agents().unwrap();
+    let [(_, bob)] = &agents[..] else {
+        panic!("{agents:?}")
+    };
+    assert_eq!((bob.name.as_str(), bob.current_leads), ("bob", 1));
 }
 
 #[test]
@@ -78,9 +69,8 @@ fn unreadable_dead_letter_blocks_no_bulk_retry_or_discard() {
             let jobs = ids.iter().map(|id| (*id, START)).collect();
             bench.execute(RetryDeadLetters { jobs })
         } else {
-            bench.execute(DiscardDeadLetters {
-                job_ids: ids.clone(),
-            })
+            let job_ids = ids.clone();
+            bench.execute(DiscardDeadLetters { job_ids })
         };
         assert_eq!(outcome.changed, 2, "{outcome:?}");
         let unreadable: Vec<_> = outcome.unreadable.iter().map(|(id, _)| *id).collect();
@@ -97,18 +87,14 @@ fn message_that_needs_damaged_row_is_dead_letter_again() {
     for number in 1..=2 {
         bench.retry_dead_letter(job);
         let finished = bench.finish_message(job, webhook_form("t", "wamid.1", "{}"));
-        assert!(
-            matches!(finished, FinishOutcome::DeadLettered { .. }),
-            "{finished:?}"
-        );
+        let is_dead = matches!(finished, FinishOutcome::DeadLettered { .. });
+        assert!(is_dead, "{finished:?}");
         let read = bench.read();
         let row = read.job(job).unwrap().unwrap();
         assert_eq!((row.state, row.attempts), (JobState::Dead, number));
         let letter = read.dead_letter(job).unwrap().unwrap();
-        assert!(
-            letter.reason.contains("submissions") && letter.payload == "{}",
-            "{letter:?}"
-        );
+        assert!(letter.reason.contains("submissions"), "{letter:?}");
+        assert_eq!(letter.payload, "{}");
     }
 }
 
@@ -121,22 +107,14 @@ fn damaged_retried_dead_letter_stays_as_damaged_row() {
     let bench = bench.reopen_damaged(RETRIED_DEAD_LETTERS.definition(), job.get());
     bench.fail_job(job, "no", RetryDecision::GiveUp);
     assert_eq!(bench.job(job).state, JobState::Dead);
-    assert!(
-        bench
-            .read()
-            .dead_letter(job)
-            .unwrap_err()
-            .to_string()
-            .contains("checksum")
-    );
+    let error = bench.read().dead_letter(job).unwrap_err().to_string();
+    assert!(error.contains("checksum"), "{error}");
     assert_eq!(bench.event_kinds(), ["job.dead", "job.dead"]);
     let findings = check_integrity(&bench.store).unwrap().violations;
-    assert!(
-        findings
-            .iter()
-            .any(|finding| finding.location.contains("dead")),
-        "{findings:?}"
-    );
+    let is_reported = findings
+        .iter()
+        .any(|finding| finding.location.contains("dead"));
+    assert!(is_reported, "{findings:?}");
 }
 
 #[test]

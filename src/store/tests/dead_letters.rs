@@ -2,53 +2,39 @@
 
 use crate::domain::job::JobState;
 use crate::domain::job::retry::RetryDecision;
-use crate::domain::submission::inbound::{InboundSubmission, UnparsableMessage};
+use crate::domain::submission::inbound::InboundSubmission;
 use crate::domain::time::Millis;
 use crate::store::{
     AcceptOutcome, ClearSuspect, DeadLetterOutcome, FinishOutcome, MarkSuspect, RetryDeadLetter,
-    Store, SuspectAction, check_integrity,
+    SuspectAction, check_integrity,
 };
 
-use super::support::{START, StoreBench, copy_of, done_without_lead, open_store, webhook_form};
+use super::support::{
+    START, StoreBench, copy_of, done_without_lead, open_store, unparsable, webhook_form,
+};
 
 #[test]
 fn unparsable_message_is_one_dead_letter_and_can_be_retried() {
     let bench = StoreBench::new();
     let readable = webhook_form("t", "wamid.1", "{}");
-    let broken = UnparsableMessage {
-        message_key: readable.message_key,
-        cross_flow_keys: Vec::new(),
-        late_arrival: None,
-        reason: "response_json is no JSON".to_owned(),
-        payload: "{broken".to_owned(),
-    };
-    let accept = || bench.accept_unparsable_message(broken.clone());
+    let accept = || bench.accept_unparsable_message(unparsable(readable.message_key));
     let AcceptOutcome::DeadLetter { job_id: job } = accept() else {
         panic!("no dead letter")
     };
     assert_eq!(accept(), AcceptOutcome::Duplicate { original: None });
     bench.assert_invariants();
 
-    assert_eq!(
-        bench.execute(RetryDeadLetter {
-            job_id: job,
-            payload: Some("mended".to_owned()),
-        }),
-        DeadLetterOutcome::Updated(JobState::Scheduled)
-    );
-    assert_eq!(
-        bench.read().retried_payload(job).unwrap().as_deref(),
-        Some("mended")
-    );
+    let retried = bench.execute(RetryDeadLetter {
+        job_id: job,
+        payload: Some("mended".to_owned()),
+    });
+    assert_eq!(retried, DeadLetterOutcome::Updated(JobState::Scheduled));
+    let payload = bench.read().retried_payload(job).unwrap();
+    assert_eq!(payload.as_deref(), Some("mended"));
     bench.assert_invariants();
-    assert_eq!(
-        bench.finish_message(job, readable.clone()),
-        done_without_lead(1)
-    );
-    assert!(matches!(
-        bench.accept(readable),
-        AcceptOutcome::Duplicate { original: Some(_) }
-    ));
+    let finished = bench.finish_message(job, readable.clone());
+    assert_eq!(finished, done_without_lead(1));
+    bench.assert_copy(readable, 1);
     bench.assert_invariants();
 }
 
@@ -62,12 +48,10 @@ fn parsable_message_is_no_duplicate_of_its_dead_letter() {
     };
     let job = bench.accept_dead_letter("wamid.1");
     let bench = bench.reopen();
-    assert_eq!(
-        bench.accept_unparsable("wamid.1"),
-        AcceptOutcome::Duplicate { original: None }
-    );
+    let again = bench.accept_unparsable("wamid.1");
+    assert_eq!(again, AcceptOutcome::Duplicate { original: None });
     assert!(bench.is_new(form.clone()));
-    assert_eq!(bench.accept(form.clone()), copy_of(1));
+    bench.assert_copy(form.clone(), 1);
     assert_eq!(bench.accept_unparsable("wamid.1"), copy_of(1));
 
     bench.retry_dead_letter(job);
@@ -90,20 +74,13 @@ fn failed_job_is_rescheduled_then_dead_then_retried() {
     let read = bench.read();
     assert_eq!(read.dead_letter(job).unwrap().unwrap().reason, "still no");
     assert_eq!(read.first_due_at().unwrap(), None);
-    assert_eq!(
-        bench.retry_dead_letter(job),
-        DeadLetterOutcome::Updated(JobState::Scheduled)
-    );
+    let retried = bench.retry_dead_letter(job);
+    assert_eq!(retried, DeadLetterOutcome::Updated(JobState::Scheduled));
     assert!(matches!(bench.finish_job(job), FinishOutcome::Done { .. }));
     assert_eq!(bench.finish_job(job), FinishOutcome::AlreadyFinished);
-    let attempts = bench.read().attempts(job).unwrap();
-    assert_eq!(
-        attempts
-            .iter()
-            .map(|(number, a)| (*number, a.as_ref().unwrap().error.is_none()))
-            .collect::<Vec<_>>(),
-        [(1, false), (2, false), (3, true)]
-    );
+    let attempts = bench.read().attempts(job).unwrap().into_iter();
+    let succeeded = attempts.map(|(number, attempt)| (number, attempt.unwrap().error.is_none()));
+    assert!(succeeded.eq([(1, false), (2, false), (3, true)]));
     bench.assert_invariants();
 }
 
@@ -120,13 +97,6 @@ fn job_crashing_the_process_three_times_is_dead_letter() {
     bench.assert_invariants();
 }
 
-/// Opens a copy of the file as a crash at this moment would leave it.
-fn open_crashed_copy(bench: &StoreBench, folder: &tempfile::TempDir) -> Store {
-    let path = folder.path().join("crashed.redb");
-    std::fs::copy(bench.path(), &path).unwrap();
-    open_store(path, &bench.clock, |_| {})
-}
-
 #[test]
 fn delivery_crashing_the_process_three_times_is_dead_letter() {
     let bench = StoreBench::with_subscribers();
@@ -134,8 +104,10 @@ fn delivery_crashing_the_process_three_times_is_dead_letter() {
     bench.accept_new("a");
     bench.accept_new("b");
     let ids = bench.delivery_ids();
-    let folder = tempfile::tempdir().unwrap();
-    let store = open_crashed_copy(&bench, &folder);
+    // A copy of the file is as a crash at this moment would leave it.
+    let path = bench.folder.path().join("crashed.redb");
+    std::fs::copy(bench.path(), &path).unwrap();
+    let store = open_store(path, &bench.clock, |_| {});
     let mut suspects = store.suspect_deliveries();
     suspects.sort_unstable();
     assert_eq!(suspects, ids, "the first ones of each lane");
@@ -147,15 +119,10 @@ fn delivery_crashing_the_process_three_times_is_dead_letter() {
         assert_eq!(mark(), SuspectAction::Run);
         assert_eq!(row().crashes, crashes);
     }
-    store
-        .execute_blocking(ClearSuspect { job_id: job })
-        .unwrap();
+    let cleared = store.execute_blocking(ClearSuspect { job_id: job });
+    cleared.unwrap();
     for _ in 0..3 {
-        assert_eq!(
-            mark(),
-            SuspectAction::Run,
-            "what did no harm is no suspect any more"
-        );
+        assert_eq!(mark(), SuspectAction::Run, "no suspect any more");
     }
     assert_eq!(mark(), SuspectAction::DeadLettered);
     assert_eq!(row().state, JobState::Dead);

@@ -6,7 +6,7 @@ use crate::domain::time::Millis;
 use crate::store::{AcceptInbound, AcceptOutcome, PurgeCursor};
 
 use super::purge_rounds::{DAY, days, just_under, purge_slice};
-use super::support::{START, StoreBench, copy_of, form, inbound, webhook_form};
+use super::support::{START, StoreBench, form, inbound, webhook_form};
 
 /// Default of `retention.message_id_ttl`. Forms that a message may follow are found for the same
 /// time.
@@ -29,13 +29,10 @@ fn concurrent_copies_make_one_submission() {
     drop(outcome_tx);
     let outcomes: Vec<_> = outcomes.iter().collect();
     assert_eq!(outcomes.len(), 50);
-    assert_eq!(
-        outcomes
-            .iter()
-            .filter(|outcome| matches!(outcome, AcceptOutcome::New { .. }))
-            .count(),
-        1
-    );
+    let new = outcomes
+        .iter()
+        .filter(|outcome| matches!(outcome, AcceptOutcome::New { .. }));
+    assert_eq!(new.count(), 1);
     assert_eq!(bench.counts().submissions, 1);
     bench.assert_invariants();
 }
@@ -46,7 +43,7 @@ fn token_is_remembered_across_restart_for_the_idempotency_ttl() {
     bench.accept_new("t");
     bench = bench.reopen();
     bench.clock.advance(just_under(DAY));
-    assert_eq!(bench.accept(form("t", "{}")), copy_of(1));
+    bench.assert_copy(form("t", "{}"), 1);
     bench.clock.advance(Millis::new(1));
     assert!(bench.is_new(form("t", "{}")));
 }
@@ -87,16 +84,10 @@ fn evicted_keys_are_duplicates_until_they_expire() {
     for token in 0..20 {
         bench.accept_new(&format!("t{token}"));
     }
-    assert!(
-        bench.store.writer_stats().keys <= 4,
-        "{:?}",
-        bench.store.writer_stats()
-    );
+    bench.assert_keys_in_memory(..=4);
     for token in 0..20 {
-        assert!(
-            bench.is_duplicate(form(&format!("t{token}"), "{}")),
-            "t{token}"
-        );
+        let token = format!("t{token}");
+        assert!(bench.is_duplicate(form(&token, "{}")), "{token}");
     }
     let bench = bench.reopen_with(|options| options.max_idempotency_keys = 3);
     assert!(bench.is_duplicate(form("t0", "{}")));
@@ -109,18 +100,15 @@ fn message_of_endpoint_submission_is_late_arrival() {
     let bench = StoreBench::new();
     bench.accept_new("t");
     let message = || webhook_form("t", "wamid.1", r#"{"slot":"9"}"#);
-    assert_eq!(bench.accept(message()), copy_of(1));
-    assert_eq!(bench.accept(message()), copy_of(1), "Meta sends it again");
+    bench.assert_copy(message(), 1);
+    // Meta sends it again.
+    bench.assert_copy(message(), 1);
     let late_arrivals = bench.late_arrivals(1);
-    assert_eq!(late_arrivals.len(), 1);
-    assert_eq!(
-        late_arrivals[0].message_id.as_ref().unwrap().as_str(),
-        "wamid.1"
-    );
-    assert_eq!(
-        late_arrivals[0].differing_data.as_deref(),
-        Some(r#"{"slot":"9"}"#)
-    );
+    let [message] = &late_arrivals[..] else {
+        panic!("{late_arrivals:?}")
+    };
+    assert_eq!(message.message_id.as_ref().unwrap().as_str(), "wamid.1");
+    assert_eq!(message.differing_data.as_deref(), Some(r#"{"slot":"9"}"#));
 }
 
 #[test]
@@ -130,12 +118,9 @@ fn differing_duplicate_is_stored_once() {
     for data in [r#"{"b":2,"a":1}"#, r#"{"a":2}"#, r#"{"a":2}"#] {
         assert!(bench.is_duplicate(form("t", data)));
     }
-    let late_arrivals = bench.late_arrivals(1);
-    assert_eq!(
-        late_arrivals
-            .iter()
-            .map(|late_arrival| late_arrival.differing_data.as_deref())
-            .collect::<Vec<_>>(),
-        [Some(r#"{"a":2}"#)]
-    );
+    let late_arrivals = bench.late_arrivals(1).into_iter();
+    let data: Vec<_> = late_arrivals
+        .map(|late_arrival| late_arrival.differing_data)
+        .collect();
+    assert_eq!(data, [Some(r#"{"a":2}"#.into())]);
 }

@@ -17,7 +17,7 @@ use crate::domain::gateway::{GatewayAlert, GatewayKind, SessionHealth, SessionSt
 use crate::domain::health::assessment::{Assessment, Severity};
 use crate::domain::health::meta_event::HealthEvent;
 use crate::domain::health::number_traffic::tests::{ObservedNumber, office_hours};
-use crate::domain::ids::{BookingId, Customer, GatewayName};
+use crate::domain::ids::{Customer, GatewayName};
 use crate::domain::job::retry::RetryDecision;
 use crate::domain::submission::SubmissionChannel;
 use crate::domain::submission::draft::Draft;
@@ -75,23 +75,27 @@ fn emit_every_event() -> Vec<(EventKind, Value)> {
     bench.subscribe(&["crm"], &["ops"]);
     // A form with a booking. Its customer becomes known later. Its lead waits and then gets an
     // agent. The booking is moved and then cancelled.
+    let accepted = bench.accept(chair_form(&calendar, "wa-7f3a"));
     let AcceptOutcome::New {
-        job_id: job,
-        booking_id: Some(booking),
+        job_id,
+        booking_id: Some(booking_id),
         ..
-    } = bench.accept(chair_form(&calendar, "wa-7f3a"))
+    } = accepted
     else {
-        panic!()
+        panic!("{accepted:?}")
     };
     let mut message = webhook_form("wa-7f3a", "wamid.HBgL", r#"{"name":"Ann"}"#);
     message.submission.customer = Customer::from_text("4915112345678");
     bench.accept(message);
-    bench.finish_job(job);
+    bench.finish_job(job_id);
     bench.add_agent("maria", None);
-    move_booking(&bench, &calendar, booking);
-    bench.execute(CancelBooking {
-        booking_id: booking,
+    bench.execute(MoveBooking {
+        booking_id,
+        calendar: Arc::clone(&calendar),
+        date: jiff::civil::date(2026, 11, 26),
+        time: jiff::civil::time(10, 0, 0, 0),
     });
+    bench.execute(CancelBooking { booking_id });
     // A form with a booking, and a form with a conflict over the same slot.
     bench.accept(chair_form(&calendar, "wa-81bc"));
     let job = bench.accept_job(chair_form(&calendar, "wa-9d02"));
@@ -108,21 +112,30 @@ fn emit_every_event() -> Vec<(EventKind, Value)> {
     // A delivery that becomes a dead letter, a destination that disables itself, and a form and a
     // message that become dead letters.
     let deliveries = bench.delivery_ids();
+    let gone = Some("the destination responded with 410 Gone");
     bench.record_attempt(deliveries[0], Some(RetryDecision::GiveUp), None);
-    bench.record_attempt(
-        deliveries[1],
-        Some(RetryDecision::GiveUp),
-        Some("the destination responded with 410 Gone"),
-    );
+    bench.record_attempt(deliveries[1], Some(RetryDecision::GiveUp), gone);
     bench.fail_job(job, "no", RetryDecision::GiveUp);
     bench.accept_unparsable("wamid.odd");
-    record_session_alert(&bench, "STOPPED", SessionHealth::Down, GatewayAlert::Down);
-    record_session_alert(
-        &bench,
-        "SCAN_QR_CODE",
-        SessionHealth::NeedsPerson,
-        GatewayAlert::NeedsPerson,
-    );
+    for (state, health, alert) in [
+        ("STOPPED", SessionHealth::Down, GatewayAlert::Down),
+        (
+            "SCAN_QR_CODE",
+            SessionHealth::NeedsPerson,
+            GatewayAlert::NeedsPerson,
+        ),
+    ] {
+        bench.execute(RecordSessionState {
+            gateway: GatewayName::new("office").unwrap(),
+            state: SessionState {
+                state: state.into(),
+                health,
+                ..SessionState::unprobed(GatewayKind::Waha, START)
+            },
+            history: Vec::new(),
+            alerts: vec![alert],
+        });
+    }
     bench.execute(RecordBackupProblem {
         reason: "the backup to s3://shop is late (can't write s3://shop/log: timeout): if this machine is lost now, the last 75 s are lost"
             .to_owned(),
@@ -134,42 +147,6 @@ fn emit_every_event() -> Vec<(EventKind, Value)> {
         .collect()
 }
 
-fn move_booking(bench: &StoreBench, calendar_of_booking: &Arc<Calendar>, booking: BookingId) {
-    let calendar = Arc::clone(calendar_of_booking);
-    let (date, time) = (
-        jiff::civil::date(2026, 11, 26),
-        jiff::civil::time(10, 0, 0, 0),
-    );
-    bench.execute(MoveBooking {
-        booking_id: booking,
-        calendar,
-        date,
-        time,
-    });
-}
-
-/// Records a changed state of a gateway session.
-fn record_session_alert(
-    bench: &StoreBench,
-    state: &str,
-    condition: SessionHealth,
-    alert: GatewayAlert,
-) {
-    let initial = SessionState::unprobed(GatewayKind::Waha, START);
-    let session_state = SessionState {
-        state: state.into(),
-        health: condition,
-        ..initial
-    };
-    let gateway = GatewayName::new("office").unwrap();
-    bench.execute(RecordSessionState {
-        gateway,
-        state: session_state,
-        history: Vec::new(),
-        alerts: vec![alert],
-    });
-}
-
 /// Records a health alert of the endpoint by our own measurement, and one by Meta.
 fn record_unhealthy(bench: &StoreBench) {
     let assessment = Assessment {
@@ -178,10 +155,8 @@ fn record_unhealthy(bench: &StoreBench) {
         suggestion: "`flowgate keys check` shows for which phone number Meta has a different key"
             .to_owned(),
     };
-    bench.execute(RecordHealth {
-        flow: flow(),
-        assessment,
-    });
+    let flow = flow();
+    bench.execute(RecordHealth { flow, assessment });
     let mut number = ObservedNumber::new();
     number.observe(4 * 7 * 24 * 60, office_hours);
     number.observe(10 * 60, |_| false);
@@ -236,22 +211,14 @@ fn emitted_events_match_their_schemas() {
 
 #[test]
 fn every_event_kind_has_one_schema() {
-    let mut described: BTreeSet<String> = fs::read_dir(schema_folder())
-        .unwrap()
-        .filter_map(|entry| {
-            entry
-                .unwrap()
-                .file_name()
-                .to_str()?
-                .strip_suffix(".schema.json")
-                .map(str::to_owned)
-        })
-        .collect();
+    let names = fs::read_dir(schema_folder()).unwrap().map(|entry| {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        name.strip_suffix(".schema.json").map(str::to_owned)
+    });
+    let mut described: BTreeSet<String> = names.flatten().collect();
     assert!(described.remove("parts"));
-    let kinds: BTreeSet<String> = EventKind::ALL
-        .into_iter()
-        .map(|kind| kind.as_str().to_owned())
-        .collect();
+    let kinds = EventKind::ALL.map(|kind| kind.as_str().to_owned());
+    let kinds = BTreeSet::from(kinds);
     assert_eq!(described, kinds);
     for kind in kinds {
         let other = json!({
@@ -272,14 +239,10 @@ fn readme_examples_match_emitted_events() {
     let readme = fs::read_to_string(schema_folder().join("README.md")).unwrap();
     let (mut shown, mut missing) = (BTreeSet::new(), Vec::new());
     for (kind, body) in emit_every_event() {
-        assert!(
-            readme.contains(&format!("\n### `{kind}`\n")),
-            "{kind} has no chapter"
-        );
-        let example = format!(
-            "```json\n{}\n```",
-            serde_json::to_string_pretty(&body).unwrap()
-        );
+        let has_chapter = readme.contains(&format!("\n### `{kind}`\n"));
+        assert!(has_chapter, "{kind} has no chapter");
+        let json = serde_json::to_string_pretty(&body).unwrap();
+        let example = format!("```json\n{json}\n```");
         if shown.insert(kind) && !readme.contains(&example) {
             missing.push(format!("EXAMPLE {kind}\n{example}"));
         }

@@ -24,20 +24,21 @@ fn record_state(bench: &StoreBench, gateway: &str, entries: usize, alert: Option
         action: None,
         detail: format!("{number}").into(),
     };
-    let record = RecordSessionState {
+    bench.execute(RecordSessionState {
         gateway: gateway_name(gateway),
         state: SessionState::unprobed(GatewayKind::Evolution, START),
         history: (0..entries).map(entry).collect(),
         alerts: alert.into_iter().collect(),
-    };
-    bench.execute(record);
+    });
 }
 
 fn history(bench: &StoreBench, gateway: &str) -> Vec<String> {
     let read = bench.read();
-    read.gateway_history(&gateway_name(gateway), 10_000)
+    let entries = read
+        .gateway_history(&gateway_name(gateway), 10_000)
         .unwrap()
-        .into_iter()
+        .into_iter();
+    entries
         .map(|(_, entry)| entry.unwrap().detail.into())
         .collect()
 }
@@ -54,10 +55,9 @@ fn ingest(
         message_key: Some(key(id)),
         ..form(id, "{}")
     };
-    let forms = form_id.map(text).into_iter().collect();
     bench.execute(IngestGatewayMessages {
         gateway: gateway_name(gateway),
-        submissions: forms,
+        submissions: form_id.map(text).into_iter().collect(),
         other_keys: others.iter().map(|id| key(id)).collect(),
     })
 }
@@ -76,23 +76,17 @@ fn gateway_history_is_bounded_per_gateway() {
     assert_eq!(history(&bench, "b"), ["2", "1", "0"]);
     bench.assert_invariants();
     let bench = bench.reopen();
-    let names: Vec<_> = bench
-        .read()
-        .session_states()
-        .unwrap()
-        .into_iter()
-        .map(|(name, _)| name)
-        .collect();
+    let states = bench.read().session_states().unwrap().into_iter();
+    let names: Vec<_> = states.map(|(name, _)| name).collect();
     assert_eq!(names, [gateway_name("a"), gateway_name("b")]);
 }
 
 #[test]
 fn gateway_alert_carries_its_session_state() {
     let to = DestinationName::new("ops").unwrap();
-    let events = BTreeSet::from([EventKind::GatewayDown]);
     let alerts = vec![Subscription {
         destination: to.clone(),
-        events,
+        events: BTreeSet::from([EventKind::GatewayDown]),
     }];
     let bench = StoreBench::with_options(|options| {
         options.subscriptions = Reloadable::new(Subscriptions {
@@ -106,11 +100,12 @@ fn gateway_alert_carries_its_session_state() {
     let due = read.due_deliveries(&to, START, 10).unwrap();
     assert_eq!(due.len(), 1, "no delivery for the other kind");
     let body = read.pending_delivery(due[0]).unwrap().unwrap().body;
-    assert!(
-        body.contains(r#""type":"gateway.down""#)
-            && body.contains(r#""name":"a","kind":"evolution""#),
-        "{body}"
-    );
+    for part in [
+        r#""type":"gateway.down""#,
+        r#""name":"a","kind":"evolution""#,
+    ] {
+        assert!(body.contains(part), "{body}");
+    }
 }
 
 #[test]
@@ -125,20 +120,10 @@ fn gateway_message_is_deduplicated_by_gateway_and_id() {
         [AcceptOutcome::Duplicate { original: Some(_) }]
     ));
     assert_eq!(ingested.new_messages, 0);
-    assert!(
-        matches!(
-            ingest(&bench, "b", Some("f"), &[]).outcomes[..],
-            [AcceptOutcome::New { .. }]
-        ),
-        "another gateway's"
-    );
-    assert_eq!(
-        bench.read().gateway_last_seen(&gateway_name("a")).unwrap(),
-        Some(START)
-    );
-    assert_eq!(
-        bench.read().gateway_last_seen(&gateway_name("c")).unwrap(),
-        None
-    );
+    let of_other = ingest(&bench, "b", Some("f"), &[]);
+    assert!(matches!(of_other.outcomes[..], [AcceptOutcome::New { .. }]));
+    let last_seen = |name: &str| bench.read().gateway_last_seen(&gateway_name(name)).unwrap();
+    assert_eq!(last_seen("a"), Some(START));
+    assert_eq!(last_seen("c"), None);
     bench.assert_invariants();
 }

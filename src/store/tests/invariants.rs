@@ -25,14 +25,11 @@ impl StoreBench {
     fn assert_retention_queues(&self) {
         let read = self.read();
         let entries = read.with_read_txn(|txn| txn.open(RETENTION)).unwrap();
-        let queued: BTreeSet<(u8, u128)> = entries
+        let keys = entries
             .all_rows()
             .unwrap()
-            .map(|entry| {
-                let (queue, _, row) = entry.unwrap().key();
-                (queue, row)
-            })
-            .collect();
+            .map(|entry| entry.unwrap().key());
+        let queued: BTreeSet<(u8, u128)> = keys.map(|(queue, _, row)| (queue, row)).collect();
         let assert_queued = |queue: RetentionQueue, row: u128| {
             assert!(queued.contains(&(queue.code(), row)), "{queue:?} {row}");
         };
@@ -48,12 +45,8 @@ impl StoreBench {
         for (_, key) in read.drafts(None, |_| true).unwrap().0 {
             assert_queued(RetentionQueue::Drafts, u128::from_be_bytes(*key.as_bytes()));
         }
-        for row in read
-            .with_read_txn(|txn| txn.open(CUSTOMER_AGENTS))
-            .unwrap()
-            .all_rows()
-            .unwrap()
-        {
+        let customers = read.with_read_txn(|txn| txn.open(CUSTOMER_AGENTS)).unwrap();
+        for row in customers.all_rows().unwrap() {
             let row = row.unwrap();
             // The row of a customer without a name is removed with the submission.
             if row.value().unwrap().0 != AgentId::MIN {

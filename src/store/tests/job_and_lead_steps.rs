@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use crate::domain::ids::{JobId, LeadId};
 use crate::domain::job::JobState;
-use crate::store::AcceptOutcome;
+use crate::store::{AcceptOutcome, AgentChange};
 
 use super::support::StoreBench;
 
@@ -18,88 +18,66 @@ pub const UNREADABLE: u8 = 100;
 /// Step of the test. Numbers select among the existing rows.
 #[derive(Clone, Debug)]
 pub enum Step {
-    AcceptPlain {
-        token: u8,
-    },
-    AcceptWebhook {
-        token: u8,
-        message: u8,
-    },
-    Finish {
-        job: u8,
-    },
-    Fail {
-        job: u8,
-        is_final: bool,
-    },
-    AcceptUnparsable {
-        message: u8,
-    },
-    FinishMessage {
-        job: u8,
-    },
-    MarkSuspect {
-        job: u8,
-    },
-    RetryDeadLetter {
-        job: u8,
-    },
-    DiscardDeadLetter {
-        job: u8,
-    },
-    AddAgent {
-        name: u8,
-        max: Option<u32>,
-    },
-    ChangeAgent {
-        name: u8,
-        change: u8,
-    },
-    AddAbsence {
-        name: u8,
-        hours: u8,
-    },
+    /// Accepts a form by this token, with this message or at the plain endpoint.
+    Accept(u8, Option<u8>),
+    AcceptUnparsable(u8),
+    OnJob(u8, JobStep),
+    /// Adds an agent with this name and this maximum number of leads.
+    AddAgent(u8, Option<u32>),
+    /// Applies a change to the agent with this name.
+    ChangeAgent(u8, AgentChange),
+    /// Adds an absence of this many hours to the agent with this name.
+    AddAbsence(u8, u8),
     AssignWaiting,
-    CloseLead {
-        lead: u8,
-    },
-    AssignLead {
-        lead: u8,
-        name: u8,
-    },
-    /// Transaction that fails after its first write.
-    FailAfterWrite {
-        change: u8,
-        agent: u8,
-    },
-    Wait {
-        hours: u8,
-    },
+    CloseLead(u8),
+    /// Assigns a lead to the agent with this name.
+    AssignLead(u8, u8),
+    /// Applies a transaction that fails after its first write: this change, of this agent.
+    FailAfterWrite(u8, u8),
+    WaitHours(u8),
     Restart,
 }
 
+/// Step that concerns one job.
+#[derive(Clone, Copy, Debug)]
+pub enum JobStep {
+    Finish,
+    Retry,
+    GiveUp,
+    FinishMessage,
+    MarkSuspect,
+    RetryDeadLetter,
+    DiscardDeadLetter,
+}
+
 pub fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let job_step = prop_oneof![
+        5 => Just(JobStep::Finish),
+        1 => Just(JobStep::Retry),
+        1 => Just(JobStep::GiveUp),
+        3 => Just(JobStep::FinishMessage),
+        3 => Just(JobStep::RetryDeadLetter),
+        1 => Just(JobStep::DiscardDeadLetter),
+    ];
+    let change = prop::sample::select(vec![
+        AgentChange::Pause,
+        AgentChange::Resume,
+        AgentChange::Remove,
+    ]);
     let step = prop_oneof![
-        4 => (0..12u8).prop_map(|token| Step::AcceptPlain { token }),
-        3 => (0..12u8, 0..12u8)
-            .prop_map(|(token, message)| Step::AcceptWebhook { token, message }),
-        5 => (0..30u8).prop_map(|job| Step::Finish { job }),
-        2 => (0..30u8, any::<bool>()).prop_map(|(job, is_final)| Step::Fail { job, is_final }),
-        2 => (0..6u8).prop_map(|message| Step::AcceptUnparsable { message }),
-        3 => (0..30u8).prop_map(|job| Step::FinishMessage { job }),
-        5 => (0..2u8).prop_map(|job| Step::MarkSuspect { job }),
-        3 => (0..30u8).prop_map(|job| Step::RetryDeadLetter { job }),
-        1 => (0..30u8).prop_map(|job| Step::DiscardDeadLetter { job }),
-        2 => (0..4u8, proptest::option::of(0..3u32))
-            .prop_map(|(name, max)| Step::AddAgent { name, max }),
-        2 => (0..4u8, 0..3u8).prop_map(|(name, change)| Step::ChangeAgent { name, change }),
-        4 => (0..4u8, 1..30u8).prop_map(|(name, hours)| Step::AddAbsence { name, hours }),
+        4 => (0..12u8).prop_map(|token| Step::Accept(token, None)),
+        3 => (0..12u8, 0..12u8).prop_map(|(token, message)| Step::Accept(token, Some(message))),
+        2 => (0..6u8).prop_map(Step::AcceptUnparsable),
+        14 => (0..30u8, job_step).prop_map(|(job, step)| Step::OnJob(job, step)),
+        5 => (0..2u8).prop_map(|job| Step::OnJob(job, JobStep::MarkSuspect)),
+        2 => (0..4u8, prop::option::of(0..3u32)).prop_map(|(name, max)| Step::AddAgent(name, max)),
+        2 => (0..4u8, change).prop_map(|(name, change)| Step::ChangeAgent(name, change)),
+        4 => (0..4u8, 1..30u8).prop_map(|(name, hours)| Step::AddAbsence(name, hours)),
         1 => Just(Step::AssignWaiting),
-        2 => (0..20u8).prop_map(|lead| Step::CloseLead { lead }),
-        1 => (0..20u8, 0..4u8).prop_map(|(lead, name)| Step::AssignLead { lead, name }),
-        2 => (0..4u8, 0..4u8)
-            .prop_map(|(change, agent)| Step::FailAfterWrite { change, agent }),
-        2 => (1..30u8).prop_map(|hours| Step::Wait { hours }),
+        2 => (0..20u8).prop_map(Step::CloseLead),
+        1 => (0..20u8, 0..4u8).prop_map(|(lead, name)| Step::AssignLead(lead, name)),
+        2 => (0..4u8, 0..4u8).prop_map(|(change, agent)| Step::FailAfterWrite(change, agent)),
+        2 => (1..30u8).prop_map(Step::WaitHours),
         1 => Just(Step::Restart),
     ];
     proptest::collection::vec(step, 1..90)
@@ -128,10 +106,8 @@ pub struct Model {
 impl Model {
     /// Returns the hour and the submission of a message whose key has not expired.
     pub fn known_message(&self, message: u8) -> Option<(u64, u64)> {
-        let known = self.messages.get(&message);
-        known
-            .filter(|(hour, _)| self.hours - hour < 8 * 24)
-            .copied()
+        let known = self.messages.get(&message).copied();
+        known.filter(|(hour, _)| self.hours - hour < 8 * 24)
     }
 
     /// Returns the submission that the store must find for the keys.
@@ -161,16 +137,21 @@ impl Model {
             (
                 None,
                 AcceptOutcome::New {
-                    submission_id: submission,
-                    job_id: job,
+                    submission_id,
+                    job_id,
                     ..
                 },
             ) => {
+                let id = submission_id.get();
                 self.submissions += 1;
-                self.tokens.insert(token, (self.hours, submission.get()));
-                self.awaiting.insert(submission.get());
-                assert!(self.jobs.insert(job.get(), JobState::Scheduled).is_none());
-                submission.get()
+                self.tokens.insert(token, (self.hours, id));
+                self.awaiting.insert(id);
+                assert!(
+                    self.jobs
+                        .insert(job_id.get(), JobState::Scheduled)
+                        .is_none()
+                );
+                id
             }
             (known, accepted) => panic!("known {known:?}, got {accepted:?}"),
         };
@@ -187,7 +168,7 @@ impl Model {
         if let Some((_, of)) = earlier {
             assert_eq!(
                 submission, of,
-                "another letter of the same message was read before"
+                "another letter of the message was read before"
             );
             return;
         }

@@ -20,7 +20,7 @@ use crate::store::{
 };
 
 use super::corruptions::FailAfter;
-use super::job_and_lead_steps::{Model, Step, UNREADABLE, steps};
+use super::job_and_lead_steps::{JobStep, Model, Step, UNREADABLE, steps};
 use super::purge_rounds::hours;
 use super::support::{StoreBench, form, inbound, rows, webhook_form};
 
@@ -30,28 +30,22 @@ fn agent_name(of: u8) -> AgentName {
 
 fn apply_step(bench: &StoreBench, model: &mut Model, step: &Step) {
     match *step {
-        Step::AcceptPlain { token } => {
-            let accepted = bench.accept(form(&format!("t{token}"), "{}"));
-            model.accept(token, None, &accepted);
+        Step::Accept(token, message) => {
+            let text = format!("t{token}");
+            let form = match message {
+                Some(message) => webhook_form(&text, &format!("wamid.{message}"), "{}"),
+                None => form(&text, "{}"),
+            };
+            model.accept(token, message, &bench.accept(form));
         }
-        Step::AcceptWebhook { token, message } => {
-            let (token_text, message_id) = (format!("t{token}"), format!("wamid.{message}"));
-            let accepted = bench.accept(webhook_form(&token_text, &message_id, "{}"));
-            model.accept(token, Some(message), &accepted);
-        }
-        Step::AcceptUnparsable { message } => accept_unparsable(bench, model, message),
-        Step::Wait { hours: count } => {
+        Step::AcceptUnparsable(message) => accept_unparsable(bench, model, message),
+        Step::WaitHours(count) => {
             bench.clock.advance(hours(count.into()));
             model.hours += u64::from(count);
         }
-        Step::FailAfterWrite { change, agent } => apply_failing_step(bench, change, agent),
+        Step::FailAfterWrite(change, agent) => apply_failing_step(bench, change, agent),
         Step::Restart => unreachable!("done by the caller, who owns the bench"),
-        Step::Finish { job }
-        | Step::Fail { job, .. }
-        | Step::FinishMessage { job }
-        | Step::MarkSuspect { job }
-        | Step::RetryDeadLetter { job }
-        | Step::DiscardDeadLetter { job } => {
+        Step::OnJob(job, step) => {
             if let Some(job) = model.choose_job(job) {
                 apply_job_step(bench, model, step, job);
             }
@@ -66,10 +60,10 @@ fn accept_unparsable(bench: &StoreBench, model: &mut Model, message: u8) {
     let number = UNREADABLE + message;
     let is_known = model.known_message(number).is_some();
     match accepted {
-        AcceptOutcome::DeadLetter { job_id: job } if !is_known => {
+        AcceptOutcome::DeadLetter { job_id } if !is_known => {
             model.messages.insert(number, (model.hours, 0));
-            model.jobs.insert(job.get(), JobState::Dead);
-            model.message_jobs.insert(job.get(), message);
+            model.jobs.insert(job_id.get(), JobState::Dead);
+            model.message_jobs.insert(job_id.get(), message);
         }
         AcceptOutcome::Duplicate { .. } if is_known => {}
         other => panic!("{other:?}"),
@@ -80,20 +74,15 @@ fn accept_unparsable(bench: &StoreBench, model: &mut Model, message: u8) {
 fn apply_failing_step(bench: &StoreBench, change: u8, agent: u8) {
     let newest = rows::<Lead>(&bench.read()).first().map(|(id, _)| *id);
     match (change, newest) {
-        (0, _) => assert_fails(
-            bench,
-            AcceptInbound {
-                inbound: vec![inbound(form("fails", "{}"))],
-            },
-        ),
-        (1, Some(lead)) => assert_fails(bench, CloseLead { lead_id: lead }),
-        (2, _) => assert_fails(
-            bench,
-            ChangeAgent {
-                name: agent_name(agent),
-                change: AgentChange::Remove,
-            },
-        ),
+        (0, _) => {
+            let inbound = vec![inbound(form("fails", "{}"))];
+            assert_fails(bench, AcceptInbound { inbound });
+        }
+        (1, Some(lead_id)) => assert_fails(bench, CloseLead { lead_id }),
+        (2, _) => {
+            let (name, change) = (agent_name(agent), AgentChange::Remove);
+            assert_fails(bench, ChangeAgent { name, change });
+        }
         _ => assert_fails(bench, AssignWaitingLeads),
     }
 }
@@ -104,36 +93,29 @@ fn assert_fails(bench: &StoreBench, transaction: impl Transaction) {
 }
 
 /// Applies a step that concerns `job`.
-fn apply_job_step(bench: &StoreBench, model: &mut Model, step: &Step, job: JobId) {
+fn apply_job_step(bench: &StoreBench, model: &mut Model, step: JobStep, job: JobId) {
     let is_scheduled = model.jobs[&job.get()] == JobState::Scheduled;
-    match *step {
-        Step::Finish { .. } => {
-            if !model.message_jobs.contains_key(&job.get()) {
-                finish_job(bench, model, job, is_scheduled);
-            }
-        }
-        Step::Fail { is_final, .. } => {
-            let decision = if is_final {
-                RetryDecision::GiveUp
-            } else {
-                let at = bench.clock.now().plus(Millis::from_secs(5));
-                RetryDecision::RetryAt { at }
+    let message = model.message_jobs.get(&job.get()).copied();
+    match (step, message) {
+        (JobStep::Finish, None) => finish_job(bench, model, job, is_scheduled),
+        (JobStep::Retry | JobStep::GiveUp, _) => {
+            let at = bench.clock.now().plus(Millis::from_secs(5));
+            let (decision, state) = match step {
+                JobStep::Retry => (RetryDecision::RetryAt { at }, JobState::Scheduled),
+                _ => (RetryDecision::GiveUp, JobState::Dead),
             };
             let failed = bench.fail_job(job, "no", decision);
             assert_eq!(failed == FinishOutcome::AlreadyFinished, !is_scheduled);
             if is_scheduled {
                 model.crashes.remove(&job.get());
-            }
-            if is_scheduled && is_final {
-                model.jobs.insert(job.get(), JobState::Dead);
+                model.jobs.insert(job.get(), state);
             }
         }
-        Step::FinishMessage { .. } => {
-            if let Some(message) = model.message_jobs.get(&job.get()).copied() {
-                finish_message(bench, model, job, message, is_scheduled);
-            }
+        (JobStep::FinishMessage, Some(message)) => {
+            finish_message(bench, model, job, message, is_scheduled);
         }
-        Step::MarkSuspect { .. } => {
+        (JobStep::Finish | JobStep::FinishMessage, _) => {}
+        (JobStep::MarkSuspect, _) => {
             let crashes = model.crashes.entry(job.get()).or_default();
             let expected = match (is_scheduled, *crashes) {
                 (false, _) => SuspectAction::AlreadyFinished,
@@ -146,29 +128,25 @@ fn apply_job_step(bench: &StoreBench, model: &mut Model, step: &Step, job: JobId
                 model.jobs.insert(job.get(), JobState::Dead);
             }
         }
-        Step::RetryDeadLetter { .. } => {
+        (JobStep::RetryDeadLetter, _) => {
             let outcome = bench.retry_dead_letter(job);
             if matches!(outcome, DeadLetterOutcome::Updated(_)) {
                 model.crashes.remove(&job.get());
             }
             apply_dead_letter_outcome(model, job, &outcome, JobState::Scheduled);
         }
-        Step::DiscardDeadLetter { .. } => {
+        (JobStep::DiscardDeadLetter, _) => {
             let outcome = bench.execute(DiscardDeadLetter { job_id: job });
             apply_dead_letter_outcome(model, job, &outcome, JobState::Discarded);
         }
-        _ => unreachable!("not of a job"),
     }
 }
 
 fn finish_job(bench: &StoreBench, model: &mut Model, job: JobId, is_scheduled: bool) {
     match bench.finish_job(job) {
-        FinishOutcome::Done {
-            lead_id: Some(lead),
-            ..
-        } if is_scheduled => {
+        FinishOutcome::Done { lead_id, .. } if is_scheduled => {
             model.jobs.insert(job.get(), JobState::Done);
-            assert!(model.leads.insert(lead.get(), true).is_none());
+            assert!(model.leads.insert(lead_id.unwrap().get(), true).is_none());
         }
         FinishOutcome::AlreadyFinished if !is_scheduled => {}
         other => panic!("{other:?}"),
@@ -184,12 +162,9 @@ fn finish_message(
 ) {
     let (token, message_id) = (format!("odd-{message}"), format!("wamid.odd-{message}"));
     match bench.finish_message(job, webhook_form(&token, &message_id, "{}")) {
-        FinishOutcome::Done {
-            submission_id: Some(submission),
-            ..
-        } if is_scheduled => {
+        FinishOutcome::Done { submission_id, .. } if is_scheduled => {
             model.jobs.insert(job.get(), JobState::Done);
-            model.finish_message(message, submission.get(), bench);
+            model.finish_message(message, submission_id.unwrap().get(), bench);
         }
         FinishOutcome::AlreadyFinished if !is_scheduled => {}
         other => panic!("{other:?}"),
@@ -203,11 +178,8 @@ fn apply_dead_letter_outcome(
     to: JobState,
 ) {
     let allowed = model.jobs[&job.get()] == JobState::Dead;
-    assert_eq!(
-        *outcome == DeadLetterOutcome::Updated(to),
-        allowed,
-        "{outcome:?}"
-    );
+    let is_updated = *outcome == DeadLetterOutcome::Updated(to);
+    assert_eq!(is_updated, allowed, "{outcome:?}");
     if allowed {
         model.jobs.insert(job.get(), to);
     }
@@ -216,56 +188,44 @@ fn apply_dead_letter_outcome(
 /// Applies a step that concerns leads or agents.
 fn apply_lead_step(bench: &StoreBench, model: &mut Model, step: &Step) {
     match *step {
-        Step::AddAgent { name, max } => {
+        Step::AddAgent(name, max) => {
             if !model.agents.contains(&name) {
                 bench.add_agent(&format!("agent-{name}"), max);
                 model.agents.push(name);
             }
         }
-        Step::ChangeAgent { name, change } => {
-            let changes = [AgentChange::Pause, AgentChange::Resume, AgentChange::Remove];
-            let change = changes[usize::from(change)].clone();
-            let removes = matches!(change, AgentChange::Remove);
-            change_agent(bench, model, name, change);
-            if removes {
+        Step::ChangeAgent(name, ref change) => {
+            change_agent(bench, model, name, change.clone());
+            if matches!(change, AgentChange::Remove) {
                 model.agents.retain(|known| *known != name);
             }
         }
-        Step::AddAbsence { name, hours: count } => {
+        Step::AddAbsence(name, count) => {
             let from = bench.clock.now();
             let to = from.plus(hours(count.into()));
-            change_agent(
-                bench,
-                model,
-                name,
-                AgentChange::AddAbsence(Absence { from, to }),
-            );
+            let absence = Absence { from, to };
+            change_agent(bench, model, name, AgentChange::AddAbsence(absence));
         }
         Step::AssignWaiting => {
             bench.execute(AssignWaitingLeads);
         }
-        Step::CloseLead { lead } => {
-            let Some(lead) = model.choose_lead(lead) else {
+        Step::CloseLead(lead) => {
+            let Some(lead_id) = model.choose_lead(lead) else {
                 return;
             };
-            let closed = bench.execute(CloseLead { lead_id: lead });
-            let was_open = model.leads.insert(lead.get(), false).unwrap();
+            let closed = bench.execute(CloseLead { lead_id });
+            let was_open = model.leads.insert(lead_id.get(), false).unwrap();
             assert_eq!(matches!(closed, LeadOutcome::Updated(_)), was_open);
         }
-        Step::AssignLead { lead, name } => {
-            let Some(lead) = model.choose_lead(lead) else {
+        Step::AssignLead(lead, name) => {
+            let Some(lead_id) = model.choose_lead(lead) else {
                 return;
             };
-            let assigned = bench.execute(AssignLead {
-                lead_id: lead,
-                agent: agent_name(name),
-            });
-            let possible = model.leads[&lead.get()] && model.agents.contains(&name);
-            assert_eq!(
-                matches!(assigned, LeadOutcome::Updated(_)),
-                possible,
-                "{assigned:?}"
-            );
+            let agent = agent_name(name);
+            let assigned = bench.execute(AssignLead { lead_id, agent });
+            let possible = model.leads[&lead_id.get()] && model.agents.contains(&name);
+            let is_updated = matches!(assigned, LeadOutcome::Updated(_));
+            assert_eq!(is_updated, possible, "{assigned:?}");
         }
         _ => unreachable!("not of a lead"),
     }
@@ -304,10 +264,8 @@ fn assert_matches(bench: &StoreBench, model: &Model) {
                 .max_leads
                 .is_some_and(|max| agent.current_leads >= max);
             let now = bench.clock.now();
-            let absent = agent
-                .absences
-                .iter()
-                .any(|absence| absence.from <= now && now < absence.to);
+            let mut absences = agent.absences.iter();
+            let absent = absences.any(|absence| absence.from <= now && now < absence.to);
             assert!(
                 agent.is_removed || !agent.is_active || full || absent,
                 "{agent:?} is free while leads wait"

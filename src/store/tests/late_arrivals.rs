@@ -1,14 +1,14 @@
 //! Tests of messages that arrive days after their form was accepted. Meta resends messages for a
 //! week.
 
-use crate::domain::ids::{Customer, SubmissionId};
+use crate::domain::ids::Customer;
 use crate::domain::submission::inbound::{InboundSubmission, UnparsableMessage};
 use crate::domain::submission::{IdempotencyKey, SubmissionChannel};
 use crate::domain::time::Millis;
 use crate::store::{AcceptOutcome, FindSubmissionKey, StoreOptions};
 
 use super::purge_rounds::{DAY, days, just_under};
-use super::support::{StoreBench, copy_of, done_without_lead, form, webhook_form};
+use super::support::{StoreBench, copy_of, done_without_lead, form, unparsable, webhook_form};
 
 /// Default of `retention.message_id_ttl`.
 const MESSAGE_ID_TTL: Millis = days(8);
@@ -27,20 +27,12 @@ fn late_message_matches_submission_for_the_message_id_ttl() {
         submitted.submission.channel = channel;
         assert!(bench.is_new(submitted));
         advance_and_purge(&bench, days(7));
-        assert_eq!(bench.accept(webhook_form("t", "wamid.1", "{}")), copy_of(1));
-        assert_eq!(
-            bench.accept(webhook_form("t", "wamid.1", "{}")),
-            copy_of(1),
-            "Meta sends it again"
-        );
-        let late_arrivals = bench.late_arrivals(1);
-        assert_eq!(
-            late_arrivals
-                .iter()
-                .filter_map(|late_arrival| late_arrival.message_id.as_ref())
-                .count(),
-            1
-        );
+        bench.assert_copy(webhook_form("t", "wamid.1", "{}"), 1);
+        // Meta sends it again.
+        bench.assert_copy(webhook_form("t", "wamid.1", "{}"), 1);
+        let late_arrivals = bench.late_arrivals(1).into_iter();
+        let messages = late_arrivals.filter(|late_arrival| late_arrival.message_id.is_some());
+        assert_eq!(messages.count(), 1);
         assert_eq!(bench.counts().submissions, 1);
         bench.assert_invariants();
     }
@@ -64,7 +56,7 @@ fn token_is_new_at_endpoint_after_the_idempotency_ttl() {
     advance_and_purge(&bench, DAY);
     assert!(bench.is_new(form("t", "{}")));
     // The message belongs to the last submission of the token.
-    assert_eq!(bench.accept(webhook_form("t", "wamid.1", "{}")), copy_of(2));
+    bench.assert_copy(webhook_form("t", "wamid.1", "{}"), 2);
 }
 
 #[test]
@@ -72,14 +64,11 @@ fn token_is_new_by_webhook_after_the_idempotency_ttl() {
     let bench = StoreBench::new();
     assert!(bench.is_new(webhook_form("t", "wamid.1", "{}")));
     advance_and_purge(&bench, just_under(DAY));
-    assert_eq!(bench.accept(webhook_form("t", "wamid.2", "{}")), copy_of(1));
+    bench.assert_copy(webhook_form("t", "wamid.2", "{}"), 1);
     advance_and_purge(&bench, Millis::new(1));
     assert!(bench.is_new(webhook_form("t", "wamid.3", "{}")));
-    assert_eq!(
-        bench.accept(webhook_form("t", "wamid.1", "{}")),
-        copy_of(1),
-        "what Meta sends again is none"
-    );
+    // A message that Meta sends again is no new form.
+    bench.assert_copy(webhook_form("t", "wamid.1", "{}"), 1);
 }
 
 #[test]
@@ -88,11 +77,8 @@ fn second_late_message_is_new_submission() {
     bench.accept_new("t");
     bench.accept(form("t", r#"{"another":"press"}"#));
     advance_and_purge(&bench, days(2));
-    assert_eq!(
-        bench.accept(webhook_form("t", "wamid.1", "{}")),
-        copy_of(1),
-        "no message came with the other press"
-    );
+    // No message came with the second press.
+    bench.assert_copy(webhook_form("t", "wamid.1", "{}"), 1);
     assert!(bench.is_new(webhook_form("t", "wamid.2", "{}")));
 
     bench.accept_new("in time");
@@ -110,11 +96,9 @@ fn unmatched_message(
     form.form_key = None;
     form.message_reference = key;
     let unreadable = UnparsableMessage {
-        message_key: form.message_key,
         cross_flow_keys: key.into_iter().collect(),
         late_arrival: Some(Box::new(form.submission.clone())),
-        reason: "no flow claims it".to_owned(),
-        payload: "{}".to_owned(),
+        ..unparsable(form.message_key)
     };
     (form, unreadable)
 }
@@ -127,7 +111,7 @@ fn reference_and_unmatched_message_find_their_submission() {
     }
     advance_and_purge(&bench, days(3));
     let (by_reference, _) = unmatched_message(form("a", "{}").form_key, "wamid.a");
-    assert_eq!(bench.accept(by_reference), copy_of(1));
+    bench.assert_copy(by_reference, 1);
     let (_, unmatched) = unmatched_message(form("b", "{}").form_key, "wamid.b");
     assert_eq!(bench.accept_unparsable_message(unmatched), copy_of(2));
     bench.assert_invariants();
@@ -138,14 +122,12 @@ fn retried_message_finds_its_submission() {
     let bench = StoreBench::new();
     bench.accept_new("t");
     let (_, unreadable) = unmatched_message(None, "wamid.1");
-    let AcceptOutcome::DeadLetter { job_id: job } = bench.accept_unparsable_message(unreadable)
-    else {
+    let AcceptOutcome::DeadLetter { job_id } = bench.accept_unparsable_message(unreadable) else {
         panic!()
     };
     advance_and_purge(&bench, days(3));
-    bench.retry_dead_letter(job);
-    let form = webhook_form("t", "wamid.1", "{}");
-    let finished = bench.finish_message(job, form);
+    bench.retry_dead_letter(job_id);
+    let finished = bench.finish_message(job_id, webhook_form("t", "wamid.1", "{}"));
     assert_eq!(finished, done_without_lead(1));
     bench.assert_invariants();
 }
@@ -153,33 +135,22 @@ fn retried_message_finds_its_submission() {
 #[test]
 fn late_message_finds_evicted_key_until_it_expires() {
     let few = |options: &mut StoreOptions| options.max_idempotency_keys = 3;
+    let late_message =
+        |number: u64| webhook_form(&format!("t{number}"), &format!("wamid.{number}"), "{}");
     let bench = StoreBench::with_options(few);
     for number in 0..20 {
         bench.accept_new(&format!("t{number}"));
     }
     advance_and_purge(&bench, days(6));
     let bench = bench.reopen_with(few);
-    assert!(
-        bench.store.writer_stats().keys <= 4,
-        "{:?}",
-        bench.store.writer_stats()
-    );
+    bench.assert_keys_in_memory(..=4);
     for number in 0..10 {
-        let late = webhook_form(&format!("t{number}"), &format!("wamid.{number}"), "{}");
-        assert_eq!(bench.accept(late), copy_of(number + 1));
+        bench.assert_copy(late_message(number), number + 1);
     }
-    assert!(
-        bench.store.writer_stats().keys <= 4,
-        "{:?}",
-        bench.store.writer_stats()
-    );
+    bench.assert_keys_in_memory(..=4);
     advance_and_purge(&bench, days(2));
     for number in 10..20 {
-        assert!(bench.is_new(webhook_form(
-            &format!("t{number}"),
-            &format!("wamid.{number}"),
-            "{}"
-        )));
+        assert!(bench.is_new(late_message(number)));
     }
 }
 
@@ -204,11 +175,8 @@ fn late_message_of_its_flow_matches_no_other_flow() {
         late
     };
     advance_and_purge(&bench, just_under(DAY));
-    assert_eq!(
-        bench.accept(message(1)),
-        copy_of(1),
-        "within a day, one token is one form whichever door it comes through"
-    );
+    // Within a day, one token is one form whichever door it comes through.
+    bench.assert_copy(message(1), 1);
     advance_and_purge(&bench, days(2));
     bench.accept_new("other");
     advance_and_purge(&bench, days(2));
@@ -237,25 +205,12 @@ fn first_message_is_stored_despite_the_late_arrivals_bound() {
     for number in 0..40 {
         bench.accept(form("t", &format!("{{\"n\":{number}}}")));
     }
-    assert_eq!(bench.accept(webhook_form("t", "wamid.1", "{}")), copy_of(1));
+    bench.assert_copy(webhook_form("t", "wamid.1", "{}"), 1);
     let late_arrivals = bench.late_arrivals(1);
-    assert_eq!(
-        (
-            late_arrivals.len(),
-            late_arrivals.last().unwrap().message_id.is_some()
-        ),
-        (17, true)
-    );
-    assert_eq!(bench.accept(webhook_form("t", "wamid.2", "{}")), copy_of(1));
-    assert_eq!(
-        bench
-            .read()
-            .late_arrivals(SubmissionId::new(1))
-            .unwrap()
-            .len(),
-        17,
-        "but only the first one"
-    );
+    assert_eq!(late_arrivals.len(), 17);
+    assert!(late_arrivals.last().unwrap().message_id.is_some());
+    bench.assert_copy(webhook_form("t", "wamid.2", "{}"), 1);
+    assert_eq!(bench.late_arrivals(1).len(), 17, "but only the first one");
 }
 
 #[test]
@@ -276,6 +231,6 @@ fn final_submission_is_duplicate_for_the_message_id_ttl() {
         reject_resubmission,
         ..form("t", "{}")
     };
-    assert_eq!(bench.accept(again(true)), copy_of(1));
+    bench.assert_copy(again(true), 1);
     assert!(bench.is_new(again(false)));
 }

@@ -76,12 +76,8 @@ fn waiting_leads_are_assigned_oldest_first() {
     assert_eq!(bench.counts().leads_unassigned, 3);
     bench.add_agent("ann", Some(2));
     bench.assert_invariants();
-    let leads = rows::<Lead>(&bench.read());
-    let with_agent: Vec<_> = leads
-        .iter()
-        .rev()
-        .map(|(_, lead)| lead.agent.is_some())
-        .collect();
+    let leads = rows::<Lead>(&bench.read()).into_iter().rev();
+    let with_agent: Vec<_> = leads.map(|(_, lead)| lead.agent.is_some()).collect();
     assert_eq!(with_agent, [true, true, false]);
 }
 

@@ -10,7 +10,7 @@ use crate::store::{AcceptOutcome, DraftOutcome, FindSubmissionKey};
 
 use super::customer_forms::{customer, form_of, message, stored_data, unnamed};
 use super::purge_rounds::{DAY, days};
-use super::support::{StoreBench, copy_of, draft, flow, form, token_key};
+use super::support::{StoreBench, draft, flow, form, token_key};
 
 /// Store that finds tokens for a longer time than messages.
 fn with_long_memory() -> StoreBench {
@@ -45,7 +45,7 @@ fn tokens_can_outlive_message_ids() {
     bench.accept_submission(form("closed", "{}"));
     wait(&bench, days(9), days(90));
     for who in 1..=2 {
-        assert_eq!(bench.accept(message("t", who, "b", "{}")), copy_of(who));
+        bench.assert_copy(message("t", who, "b", "{}"), who);
     }
     assert_eq!(
         bench.accept(unnamed("t", r#"{"plan":"a"}"#)),
@@ -76,13 +76,13 @@ fn other_customers_are_served_after_retention_removed_the_first_submission_of_a_
         4,
         "the token is known to be several customers'"
     );
-    assert_eq!(bench.accept(plain), copy_of(4));
+    bench.assert_copy(plain, 4);
     assert_eq!(
         bench.accept_submission(message("u", 2, "a", r#"{"n":2}"#)),
         5,
         "no message is dropped"
     );
-    assert_eq!(bench.accept(message("u", 2, "b", "{}")), copy_of(5));
+    bench.assert_copy(message("u", 2, "b", "{}"), 5);
     assert_eq!(bench.counts().submissions, 2);
 }
 
@@ -97,21 +97,14 @@ fn reference_counts_once_token_is_crowded() {
     }
     let mut last = unnamed("t", r#"{"n":18}"#);
     assert_eq!(bench.accept(last.clone()), AcceptOutcome::TokenShared);
-    last.form_key = Some(IdempotencyKey::for_repeated_press(
-        &flow(),
-        "LAST",
-        r#"{"n":18}"#,
-        1,
-    ));
+    let key = IdempotencyKey::for_repeated_press(&flow(), "LAST", r#"{"n":18}"#, 1);
+    last.form_key = Some(key);
     assert_eq!(bench.accept_submission(last.clone()), 2);
     let mut reply = message("t", 18, "a", "{}");
     reply.message_reference = last.form_key;
-    assert_eq!(bench.accept(reply), copy_of(2));
-    assert_eq!(
-        bench.accept(message("t", 1, "a", "{}")),
-        copy_of(1),
-        "the first form is still its customer's"
-    );
+    bench.assert_copy(reply, 2);
+    // The first form is still its customer's.
+    bench.assert_copy(message("t", 1, "a", "{}"), 1);
     bench.assert_invariants();
 }
 
@@ -123,24 +116,19 @@ fn answers_before_first_claim_are_marked_doubtful() {
     let early = StoreBench::new();
     press(&early, "a");
     press(&early, "b");
-    assert_eq!(
-        early.accept(message("t", 2, "m", "{}")),
-        copy_of(1),
-        "nothing shows that these are customer 1's"
-    );
+    // Nothing shows that these are customer 1's.
+    early.assert_copy(message("t", 2, "m", "{}"), 1);
     assert_eq!(early.accept_submission(message("t", 1, "m", "{}")), 2);
     let (answers, problems) = stored_data(&early, 2);
     assert_eq!(answers, json!({"plan": "b"}));
-    assert!(
-        problems
-            .iter()
-            .any(|problem| problem.contains("another customer")),
-        "{problems:?}"
-    );
+    let is_marked = problems
+        .iter()
+        .any(|problem| problem.contains("another customer"));
+    assert!(is_marked, "{problems:?}");
 
     let late = StoreBench::new();
     press(&late, "a");
-    assert_eq!(late.accept(message("t", 1, "m", "{}")), copy_of(1));
+    late.assert_copy(message("t", 1, "m", "{}"), 1);
     press(&late, "b");
     assert_eq!(late.accept_submission(message("t", 2, "m", "{}")), 2);
     assert_eq!(stored_data(&late, 2), (json!({"plan": "b"}), Vec::new()));
@@ -152,19 +140,12 @@ fn message_claims_answers_that_match_its_fields() {
     for plan in ["a", "b"] {
         bench.accept(unnamed("t", &format!(r#"{{"plan":"{plan}","size":1}}"#)));
     }
-    assert_eq!(
-        bench.accept_submission(message("t", 2, "m", r#"{"plan":"b"}"#)),
-        2
-    );
-    assert_eq!(
-        stored_data(&bench, 2),
-        (json!({"plan": "b", "size": 1}), Vec::new())
-    );
-    assert_eq!(bench.accept(message("t", 1, "m", "{}")), copy_of(1));
-    assert_eq!(
-        bench.accept(message("t", 2, "n", r#"{"plan":"b"}"#)),
-        copy_of(2)
-    );
+    let by_second = |copy: &str| message("t", 2, copy, r#"{"plan":"b"}"#);
+    assert_eq!(bench.accept_submission(by_second("m")), 2);
+    let answers = json!({"plan": "b", "size": 1});
+    assert_eq!(stored_data(&bench, 2), (answers, Vec::new()));
+    bench.assert_copy(message("t", 1, "m", "{}"), 1);
+    bench.assert_copy(by_second("n"), 2);
     bench.assert_invariants();
 }
 
@@ -174,8 +155,8 @@ fn damaged_draft_rejects_no_other_customer_of_token() {
     bench.accept_submission(message("t", 1, "a", "{}"));
     let key = token_key("t");
     bench.edit_file(|txn| {
-        txn.open_table(DRAFTS.definition())
-            .unwrap()
+        let mut drafts = txn.open_table(DRAFTS.definition()).unwrap();
+        drafts
             .insert(key.as_bytes(), b"damaged".as_slice())
             .unwrap();
     });
@@ -196,18 +177,12 @@ fn damaged_submission_rejects_no_form_of_other_flow() {
     let other = FlowName::new("feedback").unwrap();
     let mut own = message("t", 2, "a", "{}");
     own.cross_flow_keys.push(damaged);
-    own.form_key = Some(IdempotencyKey::for_token(
-        &other,
-        &FlowToken::new("t").unwrap(),
-    ));
+    let token = FlowToken::new("t").unwrap();
+    own.form_key = Some(IdempotencyKey::for_token(&other, &token));
     own.submission.flow = other;
     assert_eq!(bench.accept_submission(own.clone()), 2);
-    let found = find(
-        &bench,
-        vec![damaged, own.form_key.unwrap()],
-        customer(2),
-        false,
-    );
+    let keys = vec![damaged, own.form_key.unwrap()];
+    let found = find(&bench, keys, customer(2), false);
     assert_eq!(found, own.form_key, "the damaged one is skipped");
 }
 
@@ -218,7 +193,7 @@ fn message_is_stored_despite_damaged_lead() {
     bench.accept_submission(unnamed("t", "{}"));
     bench.finish_job(JobId::new(1));
     let bench = bench.reopen_damaged(LEADS.definition(), 1);
-    assert_eq!(bench.accept(message("t", 1, "a", "{}")), copy_of(1));
+    bench.assert_copy(message("t", 1, "a", "{}"), 1);
     assert_eq!(bench.late_arrivals(1).len(), 1);
 }
 
@@ -242,7 +217,7 @@ fn two_spellings_of_number_are_one_customer_of_token() {
     first.draft_key = Some(key);
     assert_eq!(bench.accept_submission(first), 2);
     assert_eq!(stored_data(&bench, 2).0, json!({"a": 1, "b": 2}));
-    assert_eq!(bench.accept(by("5215512345678", "b")), copy_of(2));
+    bench.assert_copy(by("5215512345678", "b"), 2);
     assert_eq!(keeps("5215512345678", "{}"), DraftOutcome::AlreadySubmitted);
     bench.assert_invariants();
 }

@@ -8,8 +8,6 @@ use crate::domain::event::subscriptions::{Subscription, Subscriptions};
 use crate::domain::ids::{Customer, JobId};
 use crate::domain::job::JobState;
 use crate::domain::job::retry::RetryDecision;
-use crate::domain::submission::Submission;
-use crate::domain::submission::inbound::InboundSubmission;
 use crate::domain::time::Millis;
 use crate::reloadable::Reloadable;
 use crate::store::{DeadLetterOutcome, DiscardDeliveries, StoreOptions};
@@ -19,29 +17,22 @@ use super::support::{StoreBench, destination, flow, form};
 
 /// Subscribes one destination to all events, with ordered deliveries.
 fn with_ordered_subscription(options: &mut StoreOptions) {
-    let subscriptions = Subscriptions {
-        flows: BTreeMap::from([(
-            flow(),
-            vec![Subscription {
-                destination: destination("crm"),
-                events: EventKind::ALL.into(),
-            }],
-        )]),
+    let all_events = Subscription {
+        destination: destination("crm"),
+        events: EventKind::ALL.into(),
+    };
+    options.subscriptions = Reloadable::new(Subscriptions {
+        flows: BTreeMap::from([(flow(), vec![all_events])]),
         alerts: Vec::new(),
         ordered_destinations: BTreeSet::from([destination("crm")]),
-    };
-    options.subscriptions = Reloadable::new(subscriptions);
+    });
 }
 
 /// Submits a form of this customer. Returns the delivery of its event.
 fn submit(bench: &StoreBench, token: &str, customer: &str) -> JobId {
-    let form = form(token, "{}");
-    let submission = Submission {
-        customer: Customer::from_text(customer),
-        ..form.submission
-    };
-    let job = bench.accept_job(InboundSubmission { submission, ..form });
-    JobId::new(job.get() + 1)
+    let mut form = form(token, "{}");
+    form.submission.customer = Customer::from_text(customer);
+    JobId::new(bench.accept_job(form).get() + 1)
 }
 
 fn due_ids(bench: &StoreBench) -> Vec<u64> {
@@ -65,28 +56,19 @@ fn ordered_delivery_waits_for_the_previous_of_its_customer() {
 
     let later = bench.clock.now().plus(Millis::from_secs(60));
     bench.record_attempt(ann, Some(RetryDecision::RetryAt { at: later }), None);
-    assert_eq!(
-        due_ids(&bench),
-        [ann.get(), bob.get()],
-        "its retry is still the first"
-    );
+    // The retry is still the first of its customer.
+    assert_eq!(due_ids(&bench), [ann.get(), bob.get()]);
     bench = bench.reopen_with(with_ordered_subscription);
     bench.record_attempt(ann, None, None);
     assert_eq!(due_ids(&bench), [more.get(), bob.get()]);
     bench.record_attempt(more, Some(RetryDecision::GiveUp), None);
-    assert_eq!(
-        due_ids(&bench),
-        [last.get(), bob.get()],
-        "a dead letter keeps nobody waiting"
-    );
+    // No delivery waits for a dead letter.
+    assert_eq!(due_ids(&bench), [last.get(), bob.get()]);
 
     let retried = bench.retry_dead_letter(more);
     assert!(matches!(retried, DeadLetterOutcome::Updated(_)));
-    assert_eq!(
-        due_ids(&bench),
-        [more.get(), last.get(), bob.get()],
-        "and waits for nobody when it is run again"
-    );
+    // A retried dead letter waits for no other delivery.
+    assert_eq!(due_ids(&bench), [more.get(), last.get(), bob.get()]);
     for job in [more, last, bob] {
         bench.record_attempt(job, None, None);
     }
@@ -136,13 +118,8 @@ fn unreadable_delivery_blocks_no_bulk_discard() {
     let outcomes = bench.execute(DiscardDeliveries {
         job_ids: vec![lost, other],
     });
-    assert_eq!(
-        outcomes,
-        [
-            DeadLetterOutcome::NotFound,
-            DeadLetterOutcome::Updated(JobState::Discarded)
-        ]
-    );
+    let discarded = DeadLetterOutcome::Updated(JobState::Discarded);
+    assert_eq!(outcomes, [DeadLetterOutcome::NotFound, discarded]);
 }
 
 #[test]

@@ -18,14 +18,10 @@ impl StoreBench {
     /// Lists all stored deliveries in order.
     pub fn deliveries(&self) -> Vec<(JobId, Job, Delivery)> {
         let read = self.read();
-        let jobs = rows::<Job>(&read)
-            .into_iter()
-            .filter(|(_, job)| job.kind == JobKind::Deliver);
-        let mut found: Vec<_> = jobs
+        let jobs = rows::<Job>(&read).into_iter().rev();
+        jobs.filter(|(_, job)| job.kind == JobKind::Deliver)
             .map(|(id, job)| (id, job, read.delivery(id).unwrap().unwrap()))
-            .collect();
-        found.sort_by_key(|(id, ..)| *id);
-        found
+            .collect()
     }
 
     /// Lists the IDs of all stored deliveries in order.
@@ -49,14 +45,12 @@ impl StoreBench {
     /// Lists all stored events in the order in which they became true.
     pub fn events(&self) -> Vec<Event> {
         let read = self.read();
-        let ids: BTreeSet<JobId> = self
-            .deliveries()
-            .into_iter()
+        let deliveries = self.deliveries().into_iter();
+        let ids: BTreeSet<JobId> = deliveries
             .map(|(_, _, delivery)| delivery.event_id)
             .collect();
-        ids.into_iter()
-            .map(|id| read.event(id).unwrap().unwrap())
-            .collect()
+        let events = ids.into_iter().map(|id| read.event(id).unwrap().unwrap());
+        events.collect()
     }
 
     /// Lists the kinds of all stored events in order.
@@ -97,7 +91,7 @@ impl StoreBench {
         disable_reason: Option<&str>,
     ) -> FinishOutcome {
         let status = if failure.is_none() { 200 } else { 500 };
-        let record = RecordAttempt {
+        self.execute(RecordAttempt {
             job_id: job,
             attempt: Attempt {
                 started_at: self.clock.now(),
@@ -110,7 +104,6 @@ impl StoreBench {
             failure,
             disable_reason: disable_reason.map(Into::into),
             message_outcome: None,
-        };
-        self.execute(record)
+        })
     }
 }

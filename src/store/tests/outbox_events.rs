@@ -22,14 +22,10 @@ fn leads_of_removed_agent_emit_one_event_each() {
     bench.subscribe(&["crm"], &[]);
     bench.change_agent("ann", AgentChange::Remove);
     assert_eq!(bench.event_kinds(), ["lead.assigned", "lead.waiting"]);
-    assert_eq!(
-        bench.last_event_data("lead.assigned")["lead"]["agent"],
-        "bob"
-    );
-    assert_eq!(
-        bench.last_event_data("lead.waiting")["submission"]["flow_token"],
-        "b"
-    );
+    let assigned = bench.last_event_data("lead.assigned");
+    assert_eq!(assigned["lead"]["agent"], "bob");
+    let waiting = bench.last_event_data("lead.waiting");
+    assert_eq!(waiting["submission"]["flow_token"], "b");
     bench.assert_invariants();
 }
 
@@ -46,12 +42,8 @@ fn waiting_lead_emits_its_event_once() {
 }
 
 fn meta_event(at: u64, name: &str, value: &Value) -> HealthEvent {
-    HealthEvent::new(
-        Some(START.plus(Millis::from_secs(at))),
-        name,
-        "17",
-        &value.to_string(),
-    )
+    let at = START.plus(Millis::from_secs(at));
+    HealthEvent::new(Some(at), name, "17", &value.to_string())
 }
 
 fn latency_event(at: u64, state: &str, threshold: u32) -> HealthEvent {
@@ -73,24 +65,18 @@ fn meta_health_event_emits_once_while_active() {
     ingest_events(&bench, &[latency_event(1, "ACTIVATED", 1000)]);
     assert_eq!(bench.event_kinds(), ["flow.unhealthy"]);
     let health = &bench.last_event_data("flow.unhealthy")["health"];
-    assert_eq!(
-        (&health["source"], &health["meta_flow_id"]),
-        (&"meta".into(), &"17".into())
-    );
-    assert_eq!(
-        (&health["threshold"], &health["findings"][0]),
-        (&1000.0.into(), &"slow".into())
-    );
+    assert_eq!(health["source"], "meta");
+    assert_eq!(health["meta_flow_id"], "17");
+    assert_eq!(health["threshold"], 1000.0);
+    assert_eq!(health["findings"][0], "slow");
     ingest_events(&bench, &[latency_event(3, "DEACTIVATED", 1000)]);
     ingest_events(&bench, &[latency_event(2, "ACTIVATED", 5000)]);
     assert_eq!(bench.event_kinds().len(), 1, "it came late, and is over");
-    ingest_events(
-        &bench,
-        &[
-            latency_event(4, "ACTIVATED", 1000),
-            latency_event(5, "ACTIVATED", 5000),
-        ],
+    let (better, worse) = (
+        latency_event(4, "ACTIVATED", 1000),
+        latency_event(5, "ACTIVATED", 5000),
     );
+    ingest_events(&bench, &[better, worse]);
     assert_eq!(bench.event_kinds().len(), 2, "the worse of the two");
     let status = |at, to: &str| meta_event(at, "FLOW_STATUS_CHANGE", &json!({"new_status": to}));
     ingest_events(&bench, &[status(6, "THROTTLED")]);
@@ -113,21 +99,13 @@ fn record_health(bench: &StoreBench, severity: Severity) {
 #[test]
 fn unhealthy_flow_emits_once_per_episode() {
     let bench = StoreBench::with_subscribers();
-    for severity in [
-        Severity::Ok,
-        Severity::Warning,
-        Severity::Alert,
-        Severity::Alert,
-        Severity::Warning,
-        Severity::Alert,
-    ] {
+    let (ok, warning, alert) = (Severity::Ok, Severity::Warning, Severity::Alert);
+    for severity in [ok, warning, alert, alert, warning, alert] {
         record_health(&bench, severity);
     }
     assert_eq!(bench.event_kinds(), ["flow.unhealthy"]);
-    assert_eq!(
-        bench.last_event_data("flow.unhealthy")["flow"],
-        flow().as_str()
-    );
+    let data = bench.last_event_data("flow.unhealthy");
+    assert_eq!(data["flow"], flow().as_str());
     let bench = bench.reopen();
     record_health(&bench, Severity::Alert);
     assert_eq!(bench.event_kinds().len(), 1);
@@ -150,24 +128,16 @@ fn disabled_destination_emits_one_alert() {
     for job in bench.delivery_ids() {
         refuse(job);
     }
+    let accepted = "submission.accepted";
     assert_eq!(
         bench.event_kinds(),
-        [
-            "submission.accepted",
-            "submission.accepted",
-            "destination.stopped"
-        ]
+        [accepted, accepted, "destination.stopped"]
     );
     let stopped = &bench.last_event_data("destination.stopped")["destination"];
-    assert_eq!(
-        stopped,
-        &json!({"name": "crm", "reason": "the destination responded with 410 Gone"})
-    );
-    assert_eq!(
-        bench.due_deliveries("crm").len(),
-        3,
-        "the alert of its own waits with the rest"
-    );
+    let reason = "the destination responded with 410 Gone";
+    assert_eq!(*stopped, json!({"name": "crm", "reason": reason}));
+    // The alert about the destination waits with the other deliveries.
+    assert_eq!(bench.due_deliveries("crm").len(), 3);
     bench.pause_destination("crm", false);
     refuse(bench.delivery_ids()[0]);
     assert_eq!(bench.event_kinds().len(), 4, "it stopped anew");

@@ -26,22 +26,13 @@ fn violations_after(damage: impl FnOnce(&WriteTransaction)) -> Vec<&'static str>
     bench.assert_invariants();
     bench.edit_file(damage);
     let store = open_read_only(bench.path(), &bench.clock);
-    check_integrity(&store)
-        .unwrap()
-        .violations
-        .into_iter()
-        .map(|violation| violation.invariant)
-        .collect()
+    let violations = check_integrity(&store).unwrap().violations.into_iter();
+    violations.map(|violation| violation.invariant).collect()
 }
 
 fn remove_row<V: TableValue>(txn: &WriteTransaction, table: TableDef<JobId, V>, key: u64) {
-    assert!(
-        txn.open_table(table.definition())
-            .unwrap()
-            .remove(key)
-            .unwrap()
-            .is_some()
-    );
+    let mut rows = txn.open_table(table.definition()).unwrap();
+    assert!(rows.remove(key).unwrap().is_some());
 }
 
 /// Job IDs of the two deliveries.
@@ -60,17 +51,13 @@ fn delivery_missing_from_its_schedule_is_reported() {
     let waiting_only = "delivery schedules and ordered queues hold scheduled deliveries only";
     let sums = "a tally equals the number of its rows";
     let missing = violations_after(|txn| {
-        txn.open_table(DELIVERIES_DUE.definition())
-            .unwrap()
-            .retain(|_, ()| false)
-            .unwrap();
+        let mut due = txn.open_table(DELIVERIES_DUE.definition()).unwrap();
+        due.retain(|_, ()| false).unwrap();
     });
     assert_eq!(missing, [due_while_waiting, sums]);
     let surplus = violations_after(|txn| {
-        txn.open_table(DELIVERIES_DUE.definition())
-            .unwrap()
-            .insert(("crm", 5, 99), ())
-            .unwrap();
+        let mut due = txn.open_table(DELIVERIES_DUE.definition()).unwrap();
+        due.insert(("crm", 5, 99), ()).unwrap();
     });
     assert_eq!(surplus, [waiting_only, sums]);
     let misplaced = violations_after(|txn| {
@@ -88,22 +75,14 @@ fn delivery_missing_from_its_schedule_is_reported() {
 
 #[test]
 fn delivery_without_job_or_event_is_reported() {
+    let unattempted = "a delivery response belongs to an attempt of a delivery";
+    let violations = violations_after(|txn| remove_row(txn, DELIVERIES, DONE));
+    assert_eq!(violations, ["a delivery job has its delivery", unattempted]);
+    let violations = violations_after(|txn| remove_row(txn, JOBS, DONE));
+    assert_eq!(violations, ["a delivery has its delivery job", unattempted]);
+    let violations = violations_after(|txn| remove_row(txn, EVENTS, SCHEDULED));
     assert_eq!(
-        violations_after(|txn| remove_row(txn, DELIVERIES, DONE)),
-        [
-            "a delivery job has its delivery",
-            "a delivery response belongs to an attempt of a delivery",
-        ]
-    );
-    assert_eq!(
-        violations_after(|txn| remove_row(txn, JOBS, DONE)),
-        [
-            "a delivery has its delivery job",
-            "a delivery response belongs to an attempt of a delivery",
-        ]
-    );
-    assert_eq!(
-        violations_after(|txn| remove_row(txn, EVENTS, SCHEDULED)),
+        violations,
         ["a delivery belongs to the deliveries of its event"; 2]
     );
 }
@@ -111,18 +90,9 @@ fn delivery_without_job_or_event_is_reported() {
 #[test]
 fn event_without_delivery_is_reported() {
     let violations = violations_after(|txn| {
-        let row = txn
-            .open_table(EVENTS.definition())
-            .unwrap()
-            .get(SCHEDULED)
-            .unwrap()
-            .unwrap()
-            .value()
-            .to_vec();
-        txn.open_table(EVENTS.definition())
-            .unwrap()
-            .insert(77, row.as_slice())
-            .unwrap();
+        let mut events = txn.open_table(EVENTS.definition()).unwrap();
+        let row = events.get(SCHEDULED).unwrap().unwrap().value().to_vec();
+        events.insert(77, row.as_slice()).unwrap();
     });
     assert_eq!(violations, ["an event has at least one delivery"]);
 }
@@ -135,11 +105,8 @@ fn response_without_attempt_is_reported() {
             let row = table.get((SCHEDULED, 1)).unwrap().unwrap().value().to_vec();
             table.insert(key, row.as_slice()).unwrap();
         });
-        assert_eq!(
-            violations,
-            ["a delivery response belongs to an attempt of a delivery"],
-            "{key:?}"
-        );
+        let expected = ["a delivery response belongs to an attempt of a delivery"];
+        assert_eq!(violations, expected, "{key:?}");
     }
 }
 
@@ -147,20 +114,16 @@ fn response_without_attempt_is_reported() {
 fn orphan_suspension_and_abandoned_mark_are_reported() {
     let suspension = violations_after(|txn| {
         let inactive = codec::encode(&Suspension::default()).unwrap();
-        txn.open_table(SUSPENSIONS.definition())
-            .unwrap()
-            .insert("crm", inactive.as_slice())
-            .unwrap();
+        let mut suspensions = txn.open_table(SUSPENSIONS.definition()).unwrap();
+        suspensions.insert("crm", inactive.as_slice()).unwrap();
     });
     assert_eq!(
         suspension,
         ["a suspension is active and names a valid destination"]
     );
     let draft = violations_after(|txn| {
-        txn.open_table(ABANDONED_DRAFTS.definition())
-            .unwrap()
-            .insert(&[7; 16], 5)
-            .unwrap();
+        let mut marks = txn.open_table(ABANDONED_DRAFTS.definition()).unwrap();
+        marks.insert(&[7; 16], 5).unwrap();
     });
     assert_eq!(draft, ["an abandoned mark has its draft"]);
 }
@@ -169,10 +132,8 @@ fn orphan_suspension_and_abandoned_mark_are_reported() {
 fn altered_outbox_row_is_reported() {
     for table in [DELIVERIES.definition(), EVENTS.definition()] {
         let altered = violations_after(|txn| {
-            txn.open_table(table)
-                .unwrap()
-                .insert(SCHEDULED, [1, 2, 3].as_slice())
-                .unwrap();
+            let mut rows = txn.open_table(table).unwrap();
+            rows.insert(SCHEDULED, [1, 2, 3].as_slice()).unwrap();
         });
         assert!(altered.contains(&"every row can be read"), "{altered:?}");
     }

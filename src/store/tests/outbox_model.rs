@@ -165,34 +165,20 @@ impl Model {
     /// with no other subscribers.
     fn match_announced(&mut self, bench: &StoreBench) {
         let read = bench.read();
-        let found = bench
-            .deliveries()
-            .into_iter()
-            .filter(|(id, ..)| !self.deliveries.contains_key(&id.get()));
-        let mut new: Vec<_> = found.collect();
+        let mut new = bench.deliveries();
+        new.retain(|(id, ..)| !self.deliveries.contains_key(&id.get()));
         for (kind, destinations) in std::mem::take(&mut self.announced) {
             let mut event = None;
             for to in destinations {
                 let (id, _, delivery) = new.remove(0);
                 let event = *event.get_or_insert(id.get());
-                assert_eq!(
-                    (delivery.destination.as_str(), delivery.event_id.get()),
-                    (*to, event)
-                );
-                assert_eq!(
-                    read.event(delivery.event_id)
-                        .unwrap()
-                        .unwrap()
-                        .kind
-                        .as_str(),
-                    kind
-                );
-                assert!(
-                    self.deliveries
-                        .values()
-                        .all(|expected| expected.message_id != delivery.webhook_id),
-                    "an id of its own"
-                );
+                assert_eq!(delivery.destination.as_str(), *to);
+                assert_eq!(delivery.event_id.get(), event);
+                let found = read.event(delivery.event_id).unwrap().unwrap();
+                assert_eq!(found.kind.as_str(), kind);
+                let mut others = self.deliveries.values();
+                let is_unique = others.all(|other| other.message_id != delivery.webhook_id);
+                assert!(is_unique, "an id of its own");
                 let expected = ExpectedDelivery {
                     kind,
                     to,
@@ -239,10 +225,10 @@ fn apply_step(bench: &StoreBench, model: &mut Model, step: &Step) {
             }
         }
         Step::Pause {
-            destination: index,
+            destination,
             is_paused,
         } => {
-            let name = DESTINATIONS[index];
+            let name = DESTINATIONS[destination];
             bench.pause_destination(name, is_paused);
             let suspension = model.suspensions.entry(name).or_default();
             *suspension = (is_paused, is_paused && suspension.1);
@@ -287,10 +273,8 @@ fn retry_dead_letter(bench: &StoreBench, model: &mut Model, id: u64, is_correcte
     });
     let expected = model.deliveries.get_mut(&id).unwrap();
     let is_dead = expected.state == JobState::Dead;
-    assert_eq!(
-        outcome == DeadLetterOutcome::Updated(JobState::Scheduled),
-        is_dead
-    );
+    let is_updated = outcome == DeadLetterOutcome::Updated(JobState::Scheduled);
+    assert_eq!(is_updated, is_dead);
     if is_dead {
         (expected.state, expected.due_at) = (JobState::Scheduled, bench.clock.now());
         expected.corrected = payload.or(expected.corrected.take());
@@ -298,15 +282,12 @@ fn retry_dead_letter(bench: &StoreBench, model: &mut Model, id: u64, is_correcte
 }
 
 fn discard_dead_letter(bench: &StoreBench, model: &mut Model, id: u64) {
-    let outcome = bench.execute(DiscardDeadLetter {
-        job_id: JobId::new(id),
-    });
+    let job_id = JobId::new(id);
+    let outcome = bench.execute(DiscardDeadLetter { job_id });
     let expected = model.deliveries.get_mut(&id).unwrap();
     let is_dead = expected.state == JobState::Dead;
-    assert_eq!(
-        outcome == DeadLetterOutcome::Updated(JobState::Discarded),
-        is_dead
-    );
+    let is_updated = outcome == DeadLetterOutcome::Updated(JobState::Discarded);
+    assert_eq!(is_updated, is_dead);
     if is_dead {
         (expected.state, expected.ended_at) = (JobState::Discarded, bench.clock.now());
     }
@@ -316,46 +297,24 @@ fn assert_matches(bench: &StoreBench, model: &Model) {
     bench.assert_invariants();
     let read = bench.read();
     let found = bench.deliveries();
-    assert_eq!(
-        found.iter().map(|(id, ..)| id.get()).collect::<Vec<_>>(),
-        model.deliveries.keys().copied().collect::<Vec<_>>()
-    );
+    let found_ids: Vec<u64> = found.iter().map(|(id, ..)| id.get()).collect();
+    let expected_ids: Vec<u64> = model.deliveries.keys().copied().collect();
+    assert_eq!(found_ids, expected_ids);
     for ((id, job, delivery), expected) in found.into_iter().zip(model.deliveries.values()) {
-        let has = (
-            job.state,
-            job.attempts,
-            delivery.event_id.get(),
-            &delivery.webhook_id,
-        );
-        assert_eq!(
-            has,
-            (
-                expected.state,
-                expected.attempts,
-                expected.event,
-                &expected.message_id
-            ),
-            "{id}"
-        );
-        let numbers = read
-            .delivery_responses(id)
-            .unwrap()
-            .into_iter()
-            .map(|(number, _)| number);
-        assert_eq!(
-            numbers.collect::<Vec<_>>(),
-            expected.responses.keys().copied().collect::<Vec<_>>(),
-            "{id}"
-        );
+        assert_eq!(job.state, expected.state, "{id}");
+        assert_eq!(job.attempts, expected.attempts, "{id}");
+        assert_eq!(delivery.event_id.get(), expected.event, "{id}");
+        assert_eq!(delivery.webhook_id, expected.message_id, "{id}");
+        let responses = read.delivery_responses(id).unwrap();
+        let numbers: Vec<u32> = responses.into_iter().map(|(number, _)| number).collect();
+        let expected_numbers: Vec<u32> = expected.responses.keys().copied().collect();
+        assert_eq!(numbers, expected_numbers, "{id}");
         let pending = read.pending_delivery(id).unwrap();
         assert_eq!(pending.is_some(), expected.state == JobState::Scheduled);
         if let Some(pending) = pending {
             let corrected = expected.corrected.as_deref();
-            assert_eq!(
-                &*pending.body,
-                corrected.unwrap_or(&pending.event.body),
-                "{id}"
-            );
+            let body = corrected.unwrap_or(&pending.event.body);
+            assert_eq!(&*pending.body, body, "{id}");
         }
     }
     for name in DESTINATIONS {
@@ -366,31 +325,24 @@ fn assert_matches(bench: &StoreBench, model: &Model) {
 /// Asserts that the schedule and the suspension of a destination match the model.
 fn assert_destination_matches(bench: &StoreBench, model: &Model, name: &str) {
     let read = bench.read();
-    let mut due: Vec<_> = model
+    let mut expected_due: Vec<(Timestamp, JobId)> = model
         .deliveries
         .iter()
-        .filter(|(_, expected)| expected.to == name)
+        .filter(|(_, expected)| expected.to == name && expected.state == JobState::Scheduled)
+        .map(|(id, expected)| (expected.due_at, JobId::new(*id)))
         .collect();
-    due.retain(|(_, expected)| expected.state == JobState::Scheduled);
-    due.sort_by_key(|(id, expected)| (expected.due_at, **id));
-    let expected_ids: Vec<_> = due.into_iter().map(|(id, _)| JobId::new(*id)).collect();
+    expected_due.sort_unstable();
+    let expected_ids: Vec<JobId> = expected_due.into_iter().map(|(_, id)| id).collect();
     let far = bench.clock.now().plus(DELIVERY_RETENTION);
-    assert_eq!(
-        read.due_deliveries(&destination(name), far, usize::MAX)
-            .unwrap(),
-        expected_ids,
-        "{name}"
-    );
+    let due = read.due_deliveries(&destination(name), far, usize::MAX);
+    assert_eq!(due.unwrap(), expected_ids, "{name}");
     let suspension = read.suspension(&destination(name)).unwrap();
     let stands = (
         suspension.paused_at.is_some(),
         suspension.disabled.is_some(),
     );
-    assert_eq!(
-        stands,
-        model.suspensions.get(name).copied().unwrap_or_default(),
-        "{name}"
-    );
+    let expected = model.suspensions.get(name).copied();
+    assert_eq!(stands, expected.unwrap_or_default(), "{name}");
 }
 
 proptest! {

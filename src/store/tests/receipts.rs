@@ -27,11 +27,8 @@ fn status_is_matched_by_wamid_or_callback() {
     assert_eq!(bench.receipt(id).stage, Some(DeliveryStage::Sent));
     bench.ingest_callback("wamid.1", Some(bench.callback(id)), READ);
     bench.ingest_status("wamid.1", DELIVERED);
-    assert_eq!(
-        bench.receipt(id).stage,
-        Some(DeliveryStage::Read),
-        "it never goes back"
-    );
+    // The stage never goes back.
+    assert_eq!(bench.receipt(id).stage, Some(DeliveryStage::Read));
 }
 
 #[test]
@@ -50,10 +47,8 @@ fn unrelated_status_changes_nothing() {
         ..bench.callback(id)
     };
     bench.ingest_callback("wamid.9", Some(gone), UNDELIVERABLE);
-    assert_eq!(
-        (bench.job(id).state, bench.receipt(id).error),
-        (JobState::Scheduled, None)
-    );
+    assert_eq!(bench.job(id).state, JobState::Scheduled);
+    assert_eq!(bench.receipt(id).error, None);
 }
 
 #[test]
@@ -61,41 +56,25 @@ fn status_confirms_attempt_with_unknown_outcome() {
     let bench = start_bench();
     let id = bench.only_delivery();
     bench.begin_delivery(id);
+    let at = seconds_in(300);
     bench.record_outcome(
         id,
-        Some(RetryDecision::RetryAt {
-            at: seconds_in(300),
-        }),
+        Some(RetryDecision::RetryAt { at }),
         MessageOutcome::Unknown,
     );
-    assert_eq!(
-        (
-            bench.job(id).due_at,
-            bench.receipt(id).pending_attempt.map(|open| open.deadline)
-        ),
-        (seconds_in(300), Some(seconds_in(300)))
-    );
+    assert_eq!(bench.job(id).due_at, at);
+    assert_eq!(bench.receipt(id).pending_attempt.unwrap().deadline, at);
     bench.ingest_callback("wamid.1", Some(bench.callback(id)), SENT);
     let job = bench.job(id);
-    assert_eq!(
-        (job.state, job.attempts, job.last_error.as_deref()),
-        (JobState::Done, 1, None)
-    );
+    assert_eq!(job.state, JobState::Done);
+    assert_eq!(job.attempts, 1);
+    assert_eq!(job.last_error.as_deref(), None);
     assert_eq!(job.success.unwrap().number, 1);
-    let attempts = bench.read().attempts(id).unwrap();
-    assert!(
-        attempts
-            .into_iter()
-            .all(|(_, attempt)| attempt.unwrap().error.is_none())
-    );
+    let mut attempts = bench.read().attempts(id).unwrap().into_iter();
+    assert!(attempts.all(|(_, attempt)| attempt.unwrap().error.is_none()));
     assert!(bench.due_deliveries("wa").is_empty());
-    assert_eq!(
-        (
-            bench.receipt(id).wamid.as_deref(),
-            bench.receipt(id).pending_attempt
-        ),
-        (Some("wamid.1"), None)
-    );
+    assert_eq!(bench.receipt(id).wamid.as_deref(), Some("wamid.1"));
+    assert_eq!(bench.receipt(id).pending_attempt, None);
 }
 
 #[test]
@@ -104,14 +83,11 @@ fn status_before_response_counts_the_attempt_once() {
     let id = bench.only_delivery();
     bench.begin_delivery(id);
     bench.ingest_callback("wamid.1", Some(bench.callback(id)), SENT);
-    assert_eq!(
-        (bench.job(id).state, bench.job(id).attempts),
-        (JobState::Done, 1)
-    );
-    assert_eq!(
-        bench.record_outcome(id, None, MessageOutcome::Accepted("wamid.1".into())),
-        FinishOutcome::AlreadyFinished
-    );
+    assert_eq!(bench.job(id).state, JobState::Done);
+    assert_eq!(bench.job(id).attempts, 1);
+    let outcome = MessageOutcome::Accepted("wamid.1".into());
+    let recorded = bench.record_outcome(id, None, outcome);
+    assert_eq!(recorded, FinishOutcome::AlreadyFinished);
     assert_eq!(bench.job(id).attempts, 1);
 }
 
@@ -121,18 +97,13 @@ fn failed_status_before_response_supersedes_it() {
     let id = bench.only_delivery();
     bench.begin_delivery(id);
     bench.ingest_callback("wamid.1", Some(bench.callback(id)), TRANSIENT);
-    assert_eq!(
-        (bench.job(id).state, bench.job(id).attempts),
-        (JobState::Scheduled, 1)
-    );
-    assert_eq!(
-        bench.record_outcome(id, None, MessageOutcome::Accepted("wamid.1".into())),
-        FinishOutcome::AlreadyFinished
-    );
-    assert_eq!(
-        (bench.job(id).state, bench.job(id).attempts),
-        (JobState::Scheduled, 1)
-    );
+    assert_eq!(bench.job(id).state, JobState::Scheduled);
+    assert_eq!(bench.job(id).attempts, 1);
+    let outcome = MessageOutcome::Accepted("wamid.1".into());
+    let recorded = bench.record_outcome(id, None, outcome);
+    assert_eq!(recorded, FinishOutcome::AlreadyFinished);
+    assert_eq!(bench.job(id).state, JobState::Scheduled);
+    assert_eq!(bench.job(id).attempts, 1);
 }
 
 #[test]
@@ -142,10 +113,9 @@ fn failed_status_code_decides_retry_or_dead_letter() {
     bench.deliver(id, "wamid.1");
     bench.ingest_status("wamid.1", TRANSIENT);
     let job = bench.job(id);
-    assert_eq!(
-        (job.state, job.due_at, job.success),
-        (JobState::Scheduled, seconds_in(1), None)
-    );
+    assert_eq!(job.state, JobState::Scheduled);
+    assert_eq!(job.due_at, seconds_in(1));
+    assert_eq!(job.success, None);
     assert!(job.last_error.unwrap().contains("131016"));
     assert_eq!(bench.due_deliveries("wa"), [id]);
 
@@ -159,18 +129,15 @@ fn failed_status_code_decides_retry_or_dead_letter() {
     bench.ingest_status("wamid.2", UNDELIVERABLE);
     assert_eq!(bench.job(id).state, JobState::Dead);
     let dead_letter = bench.read().dead_letter(id).unwrap().unwrap();
+    assert!(dead_letter.reason.contains("131026"), "{dead_letter:?}");
     assert!(
-        dead_letter.reason.contains("131026")
-            && dead_letter.payload.contains("submission.accepted"),
+        dead_letter.payload.contains("submission.accepted"),
         "{dead_letter:?}"
     );
     bench.ingest_status("wamid.2", UNDELIVERABLE);
     assert_eq!(bench.due_deliveries("ops").len(), 1, "one alert");
-    assert_eq!(
-        bench.receipt_violations(),
-        [""; 0],
-        "the message before is forgotten"
-    );
+    // The index has no row of the message before.
+    assert_eq!(bench.receipt_violations(), [""; 0]);
 }
 
 #[test]
@@ -191,21 +158,11 @@ fn account_error_disables_the_destination_once() {
     assert_eq!(alerts.len(), 1, "and no dead letter");
     let event = bench.read().event(alerts[0]).unwrap().unwrap();
     assert_eq!(event.kind, EventKind::DestinationStopped);
-    assert!(
-        event
-            .body
-            .contains(r#""destination":{"name":"wa","reason":"error 131042"#),
-        "{}",
-        event.body
-    );
+    let data = r#""destination":{"name":"wa","reason":"error 131042"#;
+    assert!(event.body.contains(data), "{}", event.body);
     bench.pause_destination("wa", false);
-    assert!(
-        bench
-            .read()
-            .suspension(&destination("wa"))
-            .unwrap()
-            .is_lifted()
-    );
+    let suspension = bench.read().suspension(&destination("wa")).unwrap();
+    assert!(suspension.is_lifted());
 }
 
 #[test]
@@ -221,31 +178,19 @@ fn delivery_is_deferred_until_its_customer_is_known() {
         });
     };
     defer();
-    assert_eq!(
-        (bench.job(id).due_at, bench.job(id).attempts),
-        (seconds_in(3600), 0),
-        "no attempt"
-    );
+    assert_eq!(bench.job(id).due_at, seconds_in(3600));
+    assert_eq!(bench.job(id).attempts, 0);
     bench.clock.advance(Millis::from_secs(5));
     let mut message = webhook_form("a", "wamid.in", "{}");
     message.submission.customer = Customer::from_text("491511234567");
     bench.accept(message);
     assert_eq!(bench.job(id).due_at, seconds_in(5));
-    let pending = bench
-        .read()
-        .pending_delivery_with_customer(id)
-        .unwrap()
-        .unwrap();
-    assert_eq!(
-        pending.customer.unwrap().phone.as_deref(),
-        Some("491511234567")
-    );
+    let pending = bench.read().pending_delivery_with_customer(id).unwrap();
+    let customer = pending.unwrap().customer.unwrap();
+    assert_eq!(customer.phone.as_deref(), Some("491511234567"));
+    // The delivery does not wait for a known customer.
     defer();
-    assert_eq!(
-        bench.job(id).due_at,
-        seconds_in(5),
-        "one who is known is not waited for"
-    );
+    assert_eq!(bench.job(id).due_at, seconds_in(5));
 }
 
 #[test]
@@ -272,12 +217,10 @@ fn deferred_delivery_survives_restart() {
         reason: DeferReason::AwaitingStatus,
     });
     let bench = bench.reopen();
+    assert_eq!(bench.job(id).due_at, seconds_in(300));
     assert_eq!(
-        (
-            bench.job(id).due_at,
-            bench.receipt(id).pending_attempt.map(|open| open.number)
-        ),
-        (seconds_in(300), Some(1))
+        bench.receipt(id).pending_attempt.map(|open| open.number),
+        Some(1)
     );
 }
 
@@ -294,7 +237,7 @@ fn retention_of_resent_message_counts_from_last_end() {
     assert_eq!(
         bench.job(id).state,
         JobState::Done,
-        "the last end was six days ago"
+        "six days since the last end"
     );
     bench.clock.advance(days(5));
     bench.purge(100, days(10), days(10), days(1));
@@ -310,8 +253,6 @@ fn receipt_is_purged_with_its_delivery() {
     bench.execute(purge_slice(PurgeCursor::Queue(RetentionQueue::Jobs), 100));
     assert_eq!(bench.read().receipt(id).unwrap(), None);
     bench.ingest_status("wamid.1", UNDELIVERABLE);
-    assert_eq!(
-        (bench.read().job(id).unwrap(), bench.receipt_violations()),
-        (None, Vec::new())
-    );
+    assert_eq!(bench.read().job(id).unwrap(), None);
+    assert_eq!(bench.receipt_violations(), [""; 0]);
 }

@@ -5,7 +5,6 @@
 
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::Millis;
-use crate::store::engine::Rows;
 use crate::store::rows::schema::CACHED_RESPONSES;
 use crate::store::{
     CacheOutcome, CachedResponse, GetCompletion, GetResponse, PurgeCursor, StoreError,
@@ -14,7 +13,7 @@ use crate::store::{
 
 use super::corruptions::FailAfter;
 use super::purge_rounds::{DAY, days, just_under, purge_slice};
-use super::support::{StoreBench, form};
+use super::support::{StoreBench, form, row_count};
 
 /// Maximum number of responses of this size that fit into the cache. A row has a few additional
 /// bytes.
@@ -26,17 +25,20 @@ fn request(number: u8) -> IdempotencyKey {
 
 /// Response of about 1 MiB, identified by its status.
 fn response_of_a_mebibyte(number: u8) -> CachedResponse {
-    CachedResponse {
-        status: 200 + u16::from(number),
-        body: "a".repeat(1 << 20).into(),
+    response_to(number, 200 + u16::from(number), 1 << 20).response
+}
+
+/// Stores a response of `length` bytes, with this status.
+fn response_to(number: u8, status: u16, length: usize) -> StoreResponse {
+    let body = "a".repeat(length).into();
+    StoreResponse {
+        encrypted_request_key: request(number),
+        response: CachedResponse { status, body },
     }
 }
 
 fn store_response(bench: &StoreBench, number: u8) -> CacheOutcome {
-    bench.execute(StoreResponse {
-        encrypted_request_key: request(number),
-        response: response_of_a_mebibyte(number),
-    })
+    bench.execute(response_to(number, 200 + u16::from(number), 1 << 20))
 }
 
 /// Returns the status of the stored response to a request. Writes nothing.
@@ -52,36 +54,20 @@ fn cached_status(bench: &StoreBench, number: u8) -> Option<u16> {
 fn evicted_response_is_never_replaced() {
     let bench = StoreBench::new();
     for number in 0..RESPONSES_MAX + 3 {
-        assert_eq!(
-            store_response(&bench, number),
-            CacheOutcome::Stored,
-            "{number}"
-        );
+        let outcome = store_response(&bench, number);
+        assert_eq!(outcome, CacheOutcome::Stored, "{number}");
     }
     for number in 0..3 {
         assert_eq!(cached_status(&bench, number), None);
-        assert_eq!(
-            store_response(&bench, number),
-            CacheOutcome::Evicted,
-            "never another one"
-        );
+        let outcome = store_response(&bench, number);
+        assert_eq!(outcome, CacheOutcome::Evicted, "never another one");
     }
     for number in 3..RESPONSES_MAX + 3 {
         assert_eq!(cached_status(&bench, number), Some(200 + u16::from(number)));
     }
-    let other = CachedResponse {
-        status: 999,
-        body: "b".into(),
-    };
-    let outcome = bench.execute(StoreResponse {
-        encrypted_request_key: request(9),
-        response: other,
-    });
-    assert_eq!(
-        outcome,
-        CacheOutcome::Existing(response_of_a_mebibyte(9)),
-        "what is there is not replaced"
-    );
+    // A stored response is not replaced.
+    let outcome = bench.execute(response_to(9, 999, 1));
+    assert_eq!(outcome, CacheOutcome::Existing(response_of_a_mebibyte(9)));
     bench.assert_invariants();
 }
 
@@ -89,23 +75,12 @@ fn evicted_response_is_never_replaced() {
 fn oversized_response_is_cached_until_the_next() {
     let bench = StoreBench::new();
     store_response(&bench, 1);
-    let huge = CachedResponse {
-        status: 200,
-        body: "a".repeat((64 << 20) + 1).into(),
-    };
-    bench.execute(StoreResponse {
-        encrypted_request_key: request(2),
-        response: huge,
-    });
-    assert_eq!(
-        (cached_status(&bench, 1), cached_status(&bench, 2)),
-        (None, Some(200))
-    );
+    bench.execute(response_to(2, 200, (64 << 20) + 1));
+    assert_eq!(cached_status(&bench, 1), None);
+    assert_eq!(cached_status(&bench, 2), Some(200));
     store_response(&bench, 3);
-    assert_eq!(
-        (cached_status(&bench, 2), cached_status(&bench, 3)),
-        (None, Some(203))
-    );
+    assert_eq!(cached_status(&bench, 2), None);
+    assert_eq!(cached_status(&bench, 3), Some(203));
 }
 
 #[test]
@@ -114,22 +89,13 @@ fn cached_bytes_are_exact_after_aborted_batch_and_restart() {
     for number in 0..RESPONSES_MAX - 2 {
         store_response(&bench, number);
     }
-    let huge = CachedResponse {
-        status: 500,
-        body: "a".repeat(40 << 20).into(),
-    };
-    let failed = bench.store.execute_blocking(FailAfter(StoreResponse {
-        encrypted_request_key: request(200),
-        response: huge,
-    }));
+    let huge = response_to(200, 500, 40 << 20);
+    let failed = bench.store.execute_blocking(FailAfter(huge));
     assert!(matches!(failed, Err(StoreError::Row { .. })), "{failed:?}");
     assert_eq!(cached_status(&bench, 200), None);
     store_response(&bench, RESPONSES_MAX - 2);
-    assert_eq!(
-        cached_status(&bench, 0),
-        Some(200),
-        "what the aborted batch added and took away counts no more"
-    );
+    // The rows that the aborted batch added and removed do not count.
+    assert_eq!(cached_status(&bench, 0), Some(200));
 
     bench = bench.reopen();
     store_response(&bench, RESPONSES_MAX - 1);
@@ -149,24 +115,14 @@ fn encrypted_request_is_remembered_longer_than_idempotency_keys() {
         store_response(&bench, number);
         bench.accept(form(&format!("t{number}"), "{}"));
     }
-    assert!(
-        bench.store.writer_stats().keys <= 4,
-        "{:?}",
-        bench.store.writer_stats()
-    );
+    bench.assert_keys_in_memory(..=4);
     bench.clock.advance(days(400));
-    let slice = purge_slice(PurgeCursor::Keys, 100);
-    assert_eq!(
-        bench.execute(slice).rows_removed,
-        10,
-        "the keys of the forms"
-    );
+    let purged = bench.execute(purge_slice(PurgeCursor::Keys, 100));
+    assert_eq!(purged.rows_removed, 10, "the keys of the forms");
     bench = bench.reopen();
     for number in 0..10 {
-        assert_eq!(
-            store_response(&bench, number),
-            CacheOutcome::Existing(response_of_a_mebibyte(number))
-        );
+        let existing = CacheOutcome::Existing(response_of_a_mebibyte(number));
+        assert_eq!(store_response(&bench, number), existing);
     }
     bench.assert_invariants();
 }
@@ -186,11 +142,8 @@ fn oldest_requests_are_evicted_with_their_responses() {
             .collect()
     };
     assert_eq!(cached_numbers(&bench), [3, 4, 5, 6, 7]);
-    let row_count = bench
-        .read()
-        .with_read_txn(|txn| txn.open(CACHED_RESPONSES)?.len())
-        .unwrap();
-    assert_eq!(row_count, 5, "what nobody can ask for is not kept");
+    let cached = row_count(&bench.read(), CACHED_RESPONSES);
+    assert_eq!(cached, 5, "what nobody can ask for is not kept");
     bench.assert_invariants();
 
     let bench = bench.reopen_with(lowered(2));
@@ -214,21 +167,14 @@ fn completion_is_stored_as_long_as_its_idempotency_key() {
     let key = sent.form_key.unwrap();
     sent.custom_completion = Some("{\"visit\":17}".into());
     bench.accept(sent);
-    let completion_of =
-        |bench: &StoreBench, form_key| bench.execute(GetCompletion { key: form_key });
+    let completion_of = |bench: &StoreBench, key| bench.execute(GetCompletion { key });
     for number in 0..RESPONSES_MAX + 3 {
         store_response(&bench, number);
     }
-    assert_eq!(
-        cached_status(&bench, 0),
-        None,
-        "answers have made room for each other"
-    );
+    assert_eq!(cached_status(&bench, 0), None, "evicted");
     bench = bench.reopen();
-    assert_eq!(
-        completion_of(&bench, key).as_deref(),
-        Some("{\"visit\":17}")
-    );
+    let completion = completion_of(&bench, key);
+    assert_eq!(completion.as_deref(), Some("{\"visit\":17}"));
     assert_eq!(completion_of(&bench, request(200)), None);
     bench.clock.advance(just_under(DAY));
     bench.accept(form("later", "{}"));
@@ -236,11 +182,8 @@ fn completion_is_stored_as_long_as_its_idempotency_key() {
 
     bench.clock.advance(Millis::new(1));
     assert_eq!(completion_of(&bench, key), None);
-    let slice = purge_slice(PurgeCursor::Keys, 100);
-    assert_eq!(
-        bench.execute(slice).rows_removed,
-        1,
-        "the end; its key waits for the message that follows"
-    );
+    // Only the completion expires. The key of the form waits for the message that follows.
+    let purged = bench.execute(purge_slice(PurgeCursor::Keys, 100));
+    assert_eq!(purged.rows_removed, 1);
     bench.assert_invariants();
 }

@@ -7,34 +7,30 @@ use crate::domain::time::Millis;
 use crate::store::engine::Rows;
 use crate::store::rows::schema::CUSTOMER_AGENTS;
 use crate::store::{
-    AcceptOutcome, FinishJob, FinishOutcome, NewLead, PurgeCursor, RetentionQueue, StoreError,
-    Transaction, WriteContext,
+    AcceptOutcome, FinishJob, FinishOutcome, NewLead, PurgeCursor, RetentionQueue, Transaction,
+    WriteContext,
 };
 
 use super::corruptions::EditTables;
 use super::purge_rounds::{DAY, days, purge_slice};
-use super::support::{START, StoreBench, attempt, form, inbound, new_lead};
+use super::support::{START, StoreBench, attempt, form, inbound, new_lead, row_count};
 
-/// Finishes many jobs in one commit.
-struct FinishJobs(Vec<JobId>);
-
-impl Transaction for FinishJobs {
-    type Outcome = ();
-
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
-        for job in &self.0 {
-            FinishJob {
-                job_id: *job,
+/// Finishes these jobs in one commit.
+fn finish_all(bench: &StoreBench, jobs: Vec<JobId>) {
+    bench.execute(EditTables(move |ctx: &mut WriteContext<'_>| {
+        jobs.iter().try_for_each(|job_id| {
+            let lead = NewLead {
+                is_sticky: false,
+                ..new_lead(Customer::default())
+            };
+            let finish = FinishJob {
+                job_id: *job_id,
                 attempt: attempt(None),
-                lead: Some(NewLead {
-                    is_sticky: false,
-                    ..new_lead(Customer::default())
-                }),
-            }
-            .apply(ctx)?;
-        }
-        Ok(())
-    }
+                lead: Some(lead),
+            };
+            finish.apply(ctx).map(|_| ())
+        })
+    }));
 }
 
 #[test]
@@ -52,47 +48,32 @@ fn unreadable_row_stays_and_blocks_no_purge() {
         bench.save_unnamed_draft(draft);
     }
     let corrupt_rows = |ctx: &mut WriteContext<'_>| {
-        let corrupt = b"spoilt";
-        let delivery = ctx.tables.deliveries.first()?.unwrap().key();
-        ctx.tables
+        let (tables, corrupt) = (&mut ctx.tables, b"spoilt");
+        let delivery = tables.deliveries.first()?.unwrap().key();
+        let draft = *tables.drafts.first()?.unwrap().key();
+        tables
             .submissions
             .put_bytes(SubmissionId::new(1), corrupt)?;
-        ctx.tables.leads.put_bytes(LeadId::new(2), corrupt)?;
-        ctx.tables.deliveries.put_bytes(delivery, corrupt)?;
-        ctx.tables.token_log.put_bytes(1, corrupt)?;
-        let draft = *ctx.tables.drafts.first()?.unwrap().key();
-        ctx.tables.drafts.put_bytes(&draft, corrupt)?;
-        Ok(())
+        tables.leads.put_bytes(LeadId::new(2), corrupt)?;
+        tables.deliveries.put_bytes(delivery, corrupt)?;
+        tables.token_log.put_bytes(1, corrupt)?;
+        tables.drafts.put_bytes(&draft, corrupt).map(|_| ())
     };
     bench.execute(EditTables(corrupt_rows));
     bench.clock.advance(days(91));
     let purged = bench.purge_round();
-    assert_eq!(
-        bench.submission_count(),
-        2,
-        "all but the two that can't be read"
-    );
-    let counts = bench.counts();
-    assert_eq!(counts.drafts, 1);
-    let left = bench.read().list_all_rows::<Job>().unwrap().len();
-    assert_eq!(
-        left, 5,
-        "of the two submissions, of the delivery, and two that tell of a draft that was left"
-    );
+    assert_eq!(bench.submission_count(), 2, "the unreadable ones");
+    assert_eq!(bench.counts().drafts, 1);
+    // The jobs of the two submissions and of the delivery, and two deliveries of the event of an
+    // abandoned draft.
+    assert_eq!(bench.read().list_all_rows::<Job>().unwrap().len(), 5);
     // Two queues contain the draft, so it counts twice. The store neither reports the draft as
     // abandoned nor removes it.
     assert_eq!(purged.unreadable_rows, 6);
     assert!(purged.first_error.unwrap().contains("row"));
-    assert_eq!(
-        bench.store.writer_stats().keys,
-        1,
-        "only what can't be read is still in memory"
-    );
-    assert_eq!(
-        bench.purge_round().unreadable_rows,
-        0,
-        "they are looked at again after a day, and not before"
-    );
+    assert_eq!(bench.store.writer_stats().keys, 1, "the unreadable one");
+    // The store checks unreadable rows again after a day.
+    assert_eq!(bench.purge_round().unreadable_rows, 0);
     bench.clock.advance(DAY);
     assert_eq!(bench.purge_round().unreadable_rows, 5, "the key is gone");
 }
@@ -102,17 +83,14 @@ fn unreadable_key_blocks_no_eviction() {
     let bench = StoreBench::with_options(|options| options.max_idempotency_keys = 3);
     bench.accept_new("first");
     bench.execute(EditTables(|ctx: &mut WriteContext<'_>| {
-        ctx.tables.token_log.put_bytes(1, b"spoilt")?;
-        Ok(())
+        ctx.tables.token_log.put_bytes(1, b"spoilt").map(|_| ())
     }));
     for token in 0..10 {
         bench.accept_new(&format!("t{token}"));
     }
     for token in 0..10 {
-        assert!(
-            bench.is_duplicate(form(&format!("t{token}"), "{}")),
-            "t{token}"
-        );
+        let token = format!("t{token}");
+        assert!(bench.is_duplicate(form(&token, "{}")), "{token}");
     }
 }
 
@@ -127,18 +105,12 @@ fn lowered_key_bound_evicts_gradually() {
     for token in ["a", "b", "c"] {
         bench.accept_new(token);
     }
-    assert!(
-        bench.store.writer_stats().keys >= 1998,
-        "{:?}",
-        bench.store.writer_stats()
-    );
+    bench.assert_keys_in_memory(1998..);
     bench.purge_round();
     assert_eq!(bench.store.writer_stats().keys, 3);
     for token in (0..2000).step_by(97) {
-        assert!(
-            bench.is_duplicate(form(&format!("t{token}"), "{}")),
-            "t{token}"
-        );
+        let token = format!("t{token}");
+        assert!(bench.is_duplicate(form(&token, "{}")), "{token}");
     }
 }
 
@@ -154,10 +126,9 @@ fn purge_slice_is_bounded_by_bytes() {
     let slice = || purge_slice(PurgeCursor::Queue(RetentionQueue::Submissions), 1000);
     for left in [7, 2] {
         let purged = bench.execute(slice());
-        assert_eq!(
-            (purged.rows_read, purged.rows_removed, purged.next),
-            (5, 5, Some(slice().cursor))
-        );
+        assert_eq!(purged.rows_read, 5);
+        assert_eq!(purged.rows_removed, 5);
+        assert_eq!(purged.next, Some(slice().cursor));
         assert_eq!(bench.submission_count(), left);
     }
 }
@@ -176,10 +147,9 @@ fn slice_of_failed_attempts_is_bounded_by_removed_rows() {
     let place = PurgeCursor::Queue(RetentionQueue::Attempts);
     let slice = || purge_slice(place, 8);
     let swept = bench.execute(slice());
-    assert_eq!(
-        (swept.rows_read, swept.rows_removed, swept.next),
-        (2, 10, Some(place))
-    );
+    assert_eq!(swept.rows_read, 2);
+    assert_eq!(swept.rows_removed, 10);
+    assert_eq!(swept.next, Some(place));
     let swept = bench.execute(slice());
     assert_eq!((swept.rows_read, swept.rows_removed), (1, 5));
     assert_ne!(swept.next, Some(place));
@@ -194,10 +164,10 @@ fn retained_rows_are_read_once_a_day() {
             .collect();
         let accepted = bench.accept_all(arrivals);
         let jobs = accepted.into_iter().map(|accepted| match accepted {
-            AcceptOutcome::New { job_id: job, .. } => job,
+            AcceptOutcome::New { job_id, .. } => job_id,
             other => panic!("{other:?}"),
         });
-        bench.execute(FinishJobs(jobs.collect()));
+        finish_all(&bench, jobs.collect());
     }
     bench.clock.advance(days(91));
     let first = bench.purge_round();
@@ -223,18 +193,11 @@ fn customer_is_purged_after_the_submission_retention() {
     let submit_and_close = |token: &str, customer: &str| {
         let job = bench.accept_new(token);
         match bench.finish(job, Some(new_lead(Customer::from_text(customer)))) {
-            FinishOutcome::Done {
-                lead_id: Some(lead),
-                ..
-            } => bench.close_lead(lead.get()),
+            FinishOutcome::Done { lead_id, .. } => bench.close_lead(lead_id.unwrap().get()),
             other => panic!("{other:?}"),
         }
     };
-    let customer_count = || {
-        let read = bench.read();
-        let customers = read.with_read_txn(|txn| txn.open(CUSTOMER_AGENTS)?.len());
-        customers.unwrap()
-    };
+    let customer_count = || row_count(&bench.read(), CUSTOMER_AGENTS);
     submit_and_close("once", "16505550001");
     submit_and_close("again", "16505550002");
     bench.run_for(days(60));
@@ -244,11 +207,6 @@ fn customer_is_purged_after_the_submission_retention() {
     bench.run_for(days(60));
     assert_eq!(customer_count(), 0);
     assert_eq!(bench.submission_count(), 0);
-    assert!(
-        bench
-            .read()
-            .submission(SubmissionId::new(1))
-            .unwrap()
-            .is_none()
-    );
+    let first = bench.read().submission(SubmissionId::new(1));
+    assert_eq!(first.unwrap(), None);
 }

@@ -15,11 +15,8 @@ fn draft_belongs_to_its_customer() {
     let key = token_key("t");
     let save = |owner: Customer, data: &str| bench.save_draft(key, draft(Some("t"), owner, data));
     let draft_data = |owner: &Customer| {
-        bench
-            .read()
-            .customer_draft(key, owner)
-            .unwrap()
-            .map(|draft| draft.data.to_string())
+        let draft = bench.read().customer_draft(key, owner).unwrap();
+        draft.map(|draft| draft.data.to_string())
     };
     let submit = |owner: u64, data: &str| {
         bench.accept_submission(InboundSubmission {

@@ -10,38 +10,28 @@ use crate::store::{AcceptOutcome, FindSubmissionKey, IngestGatewayMessages};
 
 use super::customer_forms::{customer, form_of, message, new_submission, stored_data, unnamed};
 use super::purge_rounds::days;
-use super::support::{StoreBench, copy_of, flow};
+use super::support::{StoreBench, copy_of, flow, unparsable};
 
 #[test]
 fn shared_token_makes_one_submission_per_customer() {
     let mut bench = StoreBench::new();
     for number in 1..=60 {
-        assert_eq!(
-            bench.accept_submission(message("t", number, "a", "{}")),
-            number
-        );
+        let accepted = bench.accept_submission(message("t", number, "a", "{}"));
+        assert_eq!(accepted, number);
     }
     bench = bench.reopen();
     for number in 1..=60 {
-        assert_eq!(
-            bench.accept(message("t", number, "a", "{}")),
-            copy_of(number),
-            "Meta sends it again"
-        );
-        assert_eq!(
-            bench.accept(message("t", number, "b", "{}")),
-            copy_of(number),
-            "sent twice"
-        );
+        // Meta sends it again.
+        bench.assert_copy(message("t", number, "a", "{}"), number);
+        // Sent twice.
+        bench.assert_copy(message("t", number, "b", "{}"), number);
         let mut by_number = message("t", number, "c", "{}");
         by_number.submission.customer.id = None;
-        assert_eq!(
-            bench.accept(by_number),
-            copy_of(number),
-            "known by the number alone"
-        );
+        // Known by the number alone.
+        bench.assert_copy(by_number, number);
         let plain = form_of("t", number, "{}");
-        assert_eq!(bench.accept(plain), copy_of(number), "the other door");
+        // The other door.
+        bench.assert_copy(plain, number);
     }
     assert_eq!(bench.counts().submissions, 60);
     bench.assert_invariants();
@@ -56,14 +46,8 @@ fn late_message_matches_submission_of_its_customer() {
     }
     bench.clock.advance(days(7));
     for number in [2, 3, 1] {
-        assert_eq!(
-            bench.accept(message("t", number, "a", "{}")),
-            copy_of(number)
-        );
-        assert_eq!(
-            bench.accept(message("t", number, "a", "{}")),
-            copy_of(number)
-        );
+        bench.assert_copy(message("t", number, "a", "{}"), number);
+        bench.assert_copy(message("t", number, "a", "{}"), number);
     }
     bench.assert_invariants();
 }
@@ -75,7 +59,7 @@ fn awaited_message_is_reserved_for_its_customer() {
     bench.accept_submission(plain);
     bench.clock.advance(days(2));
     assert_eq!(bench.accept_submission(message("t", 2, "a", "{}")), 2);
-    assert_eq!(bench.accept(message("t", 1, "a", "{}")), copy_of(1));
+    bench.assert_copy(message("t", 1, "a", "{}"), 1);
 }
 
 #[test]
@@ -84,17 +68,13 @@ fn each_referring_customer_gets_the_unnamed_answers() {
     // Four customers submit within minutes. Nothing at the flow's endpoint distinguishes them.
     let pressed_form = || {
         let mut form = unnamed("unused", r#"{"agree":true}"#);
-        form.form_key = Some(IdempotencyKey::for_repeated_press(
-            &flow(),
-            "LAST",
-            "agree",
-            1,
-        ));
+        let key = IdempotencyKey::for_repeated_press(&flow(), "LAST", "agree", 1);
+        form.form_key = Some(key);
         form
     };
     assert_eq!(bench.accept_submission(pressed_form()), 1);
     for _ in 0..3 {
-        assert_eq!(bench.accept(pressed_form()), copy_of(1));
+        bench.assert_copy(pressed_form(), 1);
     }
     let reference = pressed_form().form_key;
     let referring_message = |number, copy: &str| {
@@ -102,25 +82,17 @@ fn each_referring_customer_gets_the_unnamed_answers() {
         (form.form_key, form.message_reference) = (None, reference);
         form
     };
-    assert_eq!(
-        bench.accept(referring_message(1, "a")),
-        copy_of(1),
-        "the first one is its customer's"
-    );
+    // The first one is its customer's.
+    bench.assert_copy(referring_message(1, "a"), 1);
     bench.clock.advance(days(2));
     for number in 2..=4 {
-        assert_eq!(
-            bench.accept_submission(referring_message(number, "a")),
-            number
-        );
+        let accepted = bench.accept_submission(referring_message(number, "a"));
+        assert_eq!(accepted, number);
         assert_eq!(
             stored_data(&bench, number),
             (json!({"agree": true, "flowgate_ref": "it"}), Vec::new())
         );
-        assert_eq!(
-            bench.accept(referring_message(number, "b")),
-            copy_of(number)
-        );
+        bench.assert_copy(referring_message(number, "b"), number);
     }
     bench.assert_invariants();
 }
@@ -135,10 +107,8 @@ fn each_differing_copy_is_assigned_to_one_customer() {
     assert_eq!(accept_message(1, "{}"), copy_of(1));
     assert_eq!(new_submission(&accept_message(2, r#"{"plan":"c"}"#)), 2);
     assert_eq!(new_submission(&accept_message(3, "{}")), 3);
-    assert_eq!(
-        (stored_data(&bench, 2).0, stored_data(&bench, 3).0),
-        (json!({"plan": "c"}), json!({"plan": "b"}))
-    );
+    assert_eq!(stored_data(&bench, 2).0, json!({"plan": "c"}));
+    assert_eq!(stored_data(&bench, 3).0, json!({"plan": "b"}));
     assert!(
         stored_data(&bench, 2).1[0].contains("another customer"),
         "two copies were left to choose from"
@@ -181,11 +151,8 @@ fn token_with_too_many_differing_copies_is_shared() {
         bench.accept(unnamed("t", r#"{"n":17}"#)),
         AcceptOutcome::TokenShared
     );
-    assert_eq!(
-        bench.accept(message("t", 1, "m", "{}")),
-        copy_of(1),
-        "the message is kept with the first"
-    );
+    // The message is kept with the first.
+    bench.assert_copy(message("t", 1, "m", "{}"), 1);
 }
 
 #[test]
@@ -210,10 +177,8 @@ fn cross_flow_match_requires_awaited_message() {
     let in_other = |copy: &str| {
         let mut form = message("t", 1, copy, r#"{"stars":5}"#);
         form.cross_flow_keys.extend(form.form_key);
-        form.form_key = Some(IdempotencyKey::for_token(
-            &other,
-            &FlowToken::new("t").unwrap(),
-        ));
+        let token = FlowToken::new("t").unwrap();
+        form.form_key = Some(IdempotencyKey::for_token(&other, &token));
         form.submission.flow = other.clone();
         form
     };
@@ -222,14 +187,11 @@ fn cross_flow_match_requires_awaited_message() {
     assert_eq!(bench.accept_submission(in_other("feedback")), 2);
     let accept_unmatched = |copy: &str| {
         let form = message("t", 1, copy, "{}");
-        let unparsable = UnparsableMessage {
-            message_key: form.message_key,
+        bench.accept_unparsable_message(UnparsableMessage {
             cross_flow_keys: form.form_key.into_iter().collect(),
             late_arrival: Some(Box::new(form.submission)),
-            reason: "no flow claims it".to_owned(),
-            payload: "{}".to_owned(),
-        };
-        bench.accept_unparsable_message(unparsable)
+            ..unparsable(form.message_key)
+        })
     };
     assert!(matches!(
         accept_unmatched("stray"),
@@ -271,10 +233,7 @@ fn damaged_submission_refuses_no_other_customer_of_its_token() {
     let bench = bench.reopen_damaged(SUBMISSIONS.definition(), 1);
     assert_eq!(bench.accept_submission(message("t", 3, "a", "{}")), 3);
     for number in 2..=3 {
-        assert_eq!(
-            bench.accept(message("t", number, "b", "{}")),
-            copy_of(number),
-            "copies are known"
-        );
+        // Copies are known.
+        bench.assert_copy(message("t", number, "b", "{}"), number);
     }
 }

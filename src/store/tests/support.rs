@@ -1,6 +1,7 @@
 //! Test harness: a store on a temporary file, and functions that add data.
 
 use std::collections::BTreeMap;
+use std::ops::RangeBounds;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -20,10 +21,11 @@ use crate::domain::submission::inbound::{Inbound, InboundSubmission, UnparsableM
 use crate::domain::submission::{IdempotencyKey, SubmissionChannel};
 use crate::domain::time::{Millis, Timestamp};
 use crate::reloadable::Reloadable;
+use crate::store::engine::{Rows, TableDef, TableKey, TableValue};
 use crate::store::{
     AcceptInbound, AcceptOutcome, AddAgent, AgentChange, ChangeAgent, CloseLead, DeadLetterOutcome,
     DraftOutcome, FailAttempt, FinishJob, FinishMessageJob, FinishOutcome, LateArrival, ListedRow,
-    NewLead, RetryDeadLetter, SaveDraft, Snapshot, Store, StoreCounts, StoreError, StoreOptions,
+    NewLead, RetryDeadLetter, SaveDraft, Snapshot, Store, StoreCounts, StoreOptions, StoreResult,
     StoredSubmission, Transaction,
 };
 
@@ -134,13 +136,19 @@ impl StoreBench {
         self.execute(AcceptInbound { inbound })
     }
 
-    pub fn try_accept(&self, form: InboundSubmission) -> Result<Vec<AcceptOutcome>, StoreError> {
+    pub fn try_accept(&self, form: InboundSubmission) -> StoreResult<Vec<AcceptOutcome>> {
         let inbound = vec![inbound(form)];
         self.store.execute_blocking(AcceptInbound { inbound })
     }
 
     pub fn accept(&self, form: InboundSubmission) -> AcceptOutcome {
         self.accept_all(vec![inbound(form)]).remove(0)
+    }
+
+    /// Accepts a form that must be a copy of submission `number`.
+    #[track_caller]
+    pub fn assert_copy(&self, form: InboundSubmission, number: u64) {
+        assert_eq!(self.accept(form), copy_of(number));
     }
 
     pub fn is_duplicate(&self, form: InboundSubmission) -> bool {
@@ -155,7 +163,7 @@ impl StoreBench {
     #[track_caller]
     pub fn accept_job(&self, form: InboundSubmission) -> JobId {
         match self.accept(form) {
-            AcceptOutcome::New { job_id: job, .. } => job,
+            AcceptOutcome::New { job_id, .. } => job_id,
             other => panic!("{other:?}"),
         }
     }
@@ -172,22 +180,15 @@ impl StoreBench {
 
     /// Accepts a message that is not parsable.
     pub fn accept_unparsable(&self, message: &str) -> AcceptOutcome {
-        self.accept_unparsable_message(UnparsableMessage {
-            message_key: Some(IdempotencyKey::for_message(
-                &MessageId::new(message).unwrap(),
-            )),
-            cross_flow_keys: Vec::new(),
-            late_arrival: None,
-            reason: "it makes no sense".to_owned(),
-            payload: "{}".to_owned(),
-        })
+        let key = IdempotencyKey::for_message(&MessageId::new(message).unwrap());
+        self.accept_unparsable_message(unparsable(Some(key)))
     }
 
     /// Accepts a message that must become a dead letter. Returns its job.
     #[track_caller]
     pub fn accept_dead_letter(&self, message: &str) -> JobId {
         match self.accept_unparsable(message) {
-            AcceptOutcome::DeadLetter { job_id: job } => job,
+            AcceptOutcome::DeadLetter { job_id } => job_id,
             other => panic!("{other:?}"),
         }
     }
@@ -242,6 +243,13 @@ impl StoreBench {
         })
     }
 
+    /// Asserts that the number of idempotency keys in memory is in this range.
+    #[track_caller]
+    pub fn assert_keys_in_memory(&self, expected: impl RangeBounds<u64>) {
+        let stats = self.store.writer_stats();
+        assert!(expected.contains(&stats.keys), "{stats:?}");
+    }
+
     pub fn close_lead(&self, lead: u64) {
         self.execute(CloseLead {
             lead_id: LeadId::new(lead),
@@ -254,15 +262,25 @@ impl StoreBench {
     }
 
     pub fn add_agent(&self, name: &str, max: Option<u32>) {
+        self.add_agent_to(team(), name, max);
+    }
+
+    pub fn add_agent_to(&self, team: TeamName, name: &str, max: Option<u32>) {
         let name = AgentName::new(name).unwrap();
         self.execute(AddAgent {
             name,
-            team: team(),
+            team,
             weight: 1,
             max_leads: max,
             max_leads_per_day: None,
         });
     }
+}
+
+/// Returns the number of rows of a table.
+#[track_caller]
+pub fn row_count<K: TableKey, V: TableValue>(read: &Snapshot, table: TableDef<K, V>) -> u64 {
+    read.with_read_txn(|txn| txn.open(table)?.len()).unwrap()
 }
 
 /// Lists all rows of a kind, newest first. Each row must be readable.
@@ -341,6 +359,17 @@ pub fn webhook_form(token: &str, message: &str, data: &str) -> InboundSubmission
     form
 }
 
+/// Message that is not parsable.
+pub fn unparsable(message_key: Option<IdempotencyKey>) -> UnparsableMessage {
+    UnparsableMessage {
+        message_key,
+        cross_flow_keys: Vec::new(),
+        late_arrival: None,
+        reason: "it makes no sense".to_owned(),
+        payload: "{}".to_owned(),
+    }
+}
+
 pub fn inbound(form: InboundSubmission) -> Inbound {
     Inbound::Submission(Box::new(form))
 }
@@ -371,11 +400,7 @@ pub fn copy_of(number: u64) -> AcceptOutcome {
 
 /// Outcome of a job that made submission `number`, or found it, and no lead.
 pub fn done_without_lead(number: u64) -> FinishOutcome {
-    FinishOutcome::Done {
-        submission_id: Some(SubmissionId::new(number)),
-        lead_id: None,
-        agent: None,
-    }
+    FinishOutcome::without_lead(Some(SubmissionId::new(number)))
 }
 
 /// Returns the agent who got the lead of a finished job.

@@ -25,9 +25,9 @@ use super::late_arrivals::LateArrivalPlan;
 use super::{
     attempts, bookings, completions, drafts, events, late_arrivals, response_cache, schedule,
 };
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::rows::submissions::StoredSubmission;
-use crate::store::writer::dedup::{DedupMatch, DedupWindow, KeyLog};
+use crate::store::writer::dedup_index::{DedupMatch, DedupWindow, KeyLog};
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
 /// Accepts the inbound items of one request.
@@ -92,46 +92,37 @@ impl Transaction for AcceptInbound {
     fn bytes(&self) -> usize {
         let bytes = |item: &Inbound| match item {
             Inbound::Submission(form) => {
+                let completion = form.custom_completion.as_deref().unwrap_or_default();
                 let Submission {
                     data,
-                    unknown_fields: extra,
+                    unknown_fields,
                     ..
                 } = &form.submission;
-                data.len().saturating_add(extra.len()).saturating_add(
-                    form.custom_completion
-                        .as_ref()
-                        .map_or(0, |completion| completion.len()),
-                )
+                [data.len(), unknown_fields.len(), completion.len()]
+                    .into_iter()
+                    .sum()
             }
             Inbound::Unparsable(message) => message.payload.len(),
         };
         self.inbound.iter().map(bytes).sum()
     }
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<Self::Outcome, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<Self::Outcome> {
         self.inbound
             .iter()
             .map(|item| match item {
-                Inbound::Submission(form) => accept_submission(ctx, form, None),
+                Inbound::Submission(form) => {
+                    let decision = decide(ctx, form, None)?;
+                    write_decision(ctx, form, decision)
+                }
                 Inbound::Unparsable(message) => store_unparsable(ctx, message),
             })
             .collect()
     }
 }
 
-/// Accepts one form. If an admin retries a message, `message_job` is the job of the message. This
-/// job then finishes together with the form.
-fn accept_submission(
-    ctx: &mut WriteContext<'_>,
-    form: &InboundSubmission,
-    message_job: Option<JobId>,
-) -> Result<AcceptOutcome, StoreError> {
-    let decision = decide(ctx, form, message_job)?;
-    write_decision(ctx, form, decision)
-}
-
 /// Decision on a form, made before the first write.
-pub(in crate::store) enum Decision {
+pub enum Decision {
     /// The form changes no row: the outcome is known already.
     Unchanged(AcceptOutcome),
     /// Several customers use the flow token. The key of the token is not yet marked as shared.
@@ -143,12 +134,13 @@ pub(in crate::store) enum Decision {
 }
 
 /// Decides on one form. Only reads: if a row is damaged, the function fails before the first write.
-/// `carrier` is the job of a retried message, like `message_job` in `accept_submission`.
-pub(in crate::store) fn decide(
+/// If an admin retries a message, `carrier` is the job of the message. This job then finishes
+/// together with the form.
+pub fn decide(
     ctx: &WriteContext<'_>,
     form: &InboundSubmission,
     carrier: Option<JobId>,
-) -> Result<Decision, StoreError> {
+) -> StoreResult<Decision> {
     if response_cache::is_replayed_request(ctx, form.encrypted_request_key)? {
         return Ok(Decision::Unchanged(AcceptOutcome::Replayed));
     }
@@ -220,7 +212,7 @@ fn decide_slot(
     ctx: &WriteContext<'_>,
     form: &InboundSubmission,
     merged: &mut Submission,
-) -> Result<Result<SlotDecision, AcceptOutcome>, StoreError> {
+) -> StoreResult<Result<SlotDecision, AcceptOutcome>> {
     let request = form
         .slot_selector
         .as_ref()
@@ -248,11 +240,11 @@ fn decide_slot(
 }
 
 /// Writes the decision on a form.
-pub(in crate::store) fn write_decision(
+pub fn write_decision(
     ctx: &mut WriteContext<'_>,
     form: &InboundSubmission,
     decision: Decision,
-) -> Result<AcceptOutcome, StoreError> {
+) -> StoreResult<AcceptOutcome> {
     match decision {
         Decision::Unchanged(accepted) => Ok(accepted),
         Decision::MarkShared(key) => {
@@ -268,13 +260,13 @@ pub(in crate::store) fn write_decision(
 }
 
 /// Marks a token as used by several customers.
-fn mark_token_shared(ctx: &mut WriteContext<'_>, key: IdempotencyKey) -> Result<(), StoreError> {
+fn mark_token_shared(ctx: &mut WriteContext<'_>, key: IdempotencyKey) -> StoreResult<()> {
     ctx.insert_key(KeyLog::Token, key.for_shared_token(), None)?;
     drafts::remove_unnamed_draft(ctx, key)
 }
 
 /// Data of a form that is accepted.
-pub(in crate::store) struct AcceptPlan {
+pub struct AcceptPlan {
     /// Submission, merged with the fields of its earlier screens.
     merged: Submission,
     slot_decision: SlotDecision,
@@ -300,46 +292,40 @@ enum SlotDecision {
 fn write_accepted(
     ctx: &mut WriteContext<'_>,
     form: &InboundSubmission,
-    taken: AcceptPlan,
-) -> Result<AcceptOutcome, StoreError> {
-    let AcceptPlan {
-        merged,
-        slot_decision,
-        new_keys,
-        draft_key,
-        unclaimed_row: copy,
-    } = taken;
-    let submission = ctx.state.counters.next_submission();
-    let (booking, conflict) = match slot_decision {
-        SlotDecision::Available(calendar, slot) => (
-            Some(bookings::create_booking(ctx, &calendar, &slot, submission)?),
-            None,
-        ),
-        SlotDecision::Unavailable(reason) => (None, Some(reason.to_string())),
-        SlotDecision::NotRequested => (None, None),
-    };
-    let job = schedule_new_job(ctx, JobKind::Process, submission)?;
+    plan: AcceptPlan,
+) -> StoreResult<AcceptOutcome> {
+    let submission_id = ctx.state.counters.next_submission();
+    let (mut booking_id, mut conflict) = (None, None);
+    match plan.slot_decision {
+        SlotDecision::Available(calendar, slot) => {
+            let id = bookings::create_booking(ctx, &calendar, &slot, submission_id)?;
+            booking_id = Some(id);
+        }
+        SlotDecision::Unavailable(reason) => conflict = Some(reason.to_string()),
+        SlotDecision::NotRequested => {}
+    }
+    let job_id = schedule_new_job(ctx, submission_id)?;
     let row = StoredSubmission {
         received_at: ctx.now,
         stamp: ctx.expiry_now,
-        job_id: job,
-        booking_id: booking,
+        job_id,
+        booking_id,
         conflict,
-        submission: merged,
+        submission: plan.merged,
     };
-    if let Some(key) = draft_key {
+    if let Some(key) = plan.draft_key {
         // The submission now contains the answers of the draft.
         drafts::remove_draft(ctx, key.as_bytes())?;
     }
-    if let Some(key) = copy {
+    if let Some(key) = plan.unclaimed_row {
         ctx.tables.late_arrivals.remove(key)?;
     }
-    ctx.tables.submissions.put(submission, &row)?;
-    if let Some(key) = new_keys.shared_key {
+    ctx.tables.submissions.put(submission_id, &row)?;
+    if let Some(key) = plan.new_keys.shared_key {
         mark_token_shared(ctx, key)?;
     }
-    for key in new_keys.form_keys {
-        let row = ctx.insert_key(KeyLog::Token, key, Some(submission))?;
+    for key in plan.new_keys.form_keys {
+        let row = ctx.insert_key(KeyLog::Token, key, Some(submission_id))?;
         if let Some(completion) = &form.custom_completion {
             // The completion is stored in the same commit. Without this, a repeated press or a
             // crash could find the form without its completion.
@@ -347,13 +333,13 @@ fn write_accepted(
         }
     }
     if let Some(key) = form.message_key {
-        ctx.insert_key(KeyLog::Message, key, Some(submission))?;
+        ctx.insert_key(KeyLog::Message, key, Some(submission_id))?;
     }
-    events::emit_submission_accepted(ctx, submission, &row)?;
+    events::emit_submission_accepted(ctx, submission_id, &row)?;
     Ok(AcceptOutcome::New {
-        submission_id: submission,
-        job_id: job,
-        booking_id: booking,
+        submission_id,
+        job_id,
+        booking_id,
     })
 }
 
@@ -362,7 +348,7 @@ fn write_accepted(
 fn store_unparsable(
     ctx: &mut WriteContext<'_>,
     message: &UnparsableMessage,
-) -> Result<AcceptOutcome, StoreError> {
+) -> StoreResult<AcceptOutcome> {
     let letter_key = message.message_key.map(IdempotencyKey::for_dead_letter);
     for key in [message.message_key, letter_key] {
         if let Some(found) = find_message(ctx, key)? {
@@ -409,32 +395,29 @@ fn store_unparsable(
     Ok(AcceptOutcome::DeadLetter { job_id: job })
 }
 
-/// Creates a job that is due at once.
-fn schedule_new_job(
-    ctx: &mut WriteContext<'_>,
-    kind: JobKind,
-    submission: SubmissionId,
-) -> Result<JobId, StoreError> {
+/// Creates the job of a submission. The job is due at once.
+fn schedule_new_job(ctx: &mut WriteContext<'_>, submission: SubmissionId) -> StoreResult<JobId> {
     let id = ctx.state.counters.next_job();
-    let job = Job::new(kind, Some(submission), ctx.now);
+    let job = Job::new(JobKind::Process, Some(submission), ctx.now);
     ctx.tables.jobs.put(id, &job)?;
     schedule::schedule_job(ctx, None, job.due_at, id)?;
     Ok(id)
 }
 
-pub(in crate::store) const fn duplicate_outcome(found: DedupMatch) -> AcceptOutcome {
-    match found {
-        DedupMatch::Submission(id) => AcceptOutcome::Duplicate { original: Some(id) },
-        DedupMatch::NoSubmission => AcceptOutcome::Duplicate { original: None },
-    }
+const fn duplicate_outcome(found: DedupMatch) -> AcceptOutcome {
+    let original = match found {
+        DedupMatch::Submission(id) => Some(id),
+        DedupMatch::NoSubmission => None,
+    };
+    AcceptOutcome::Duplicate { original }
 }
 
 /// Finds the result of an earlier message with this key. Returns `None` if the key is `None` or not
 /// known.
-pub(in crate::store) fn find_message(
+pub fn find_message(
     ctx: &WriteContext<'_>,
     key: Option<IdempotencyKey>,
-) -> Result<Option<DedupMatch>, StoreError> {
+) -> StoreResult<Option<DedupMatch>> {
     match key {
         Some(key) => ctx.find_key(DedupWindow::Message, key),
         None => Ok(None),

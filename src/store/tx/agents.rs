@@ -8,7 +8,7 @@ use crate::domain::ids::{AgentId, AgentName, TeamName};
 use crate::domain::lead::{Absence, Agent};
 
 use super::lead_queue;
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::rows::tallies::Tally;
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
@@ -62,6 +62,28 @@ pub enum AgentChange {
     Remove,
 }
 
+impl AgentChange {
+    fn apply_to(&self, agent: &mut Agent) {
+        match self {
+            Self::Set {
+                team,
+                weight,
+                max_leads,
+                max_leads_per_day,
+            } => {
+                agent.team = team.clone().unwrap_or_else(|| agent.team.clone());
+                agent.weight = weight.unwrap_or(agent.weight);
+                agent.max_leads = max_leads.unwrap_or(agent.max_leads);
+                agent.max_leads_per_day = max_leads_per_day.unwrap_or(agent.max_leads_per_day);
+            }
+            Self::Pause => agent.is_active = false,
+            Self::Resume => agent.is_active = true,
+            Self::AddAbsence(absence) => agent.absences.push(*absence),
+            Self::Remove => agent.is_removed = true,
+        }
+    }
+}
+
 /// Outcome of an admin's command about an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AgentOutcome {
@@ -76,7 +98,7 @@ pub enum AgentOutcome {
 impl Transaction for AddAgent {
     type Outcome = AgentOutcome;
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<AgentOutcome, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<AgentOutcome> {
         if ctx.state.agent_pool.find_by_name(&self.name).is_some() {
             return Ok(AgentOutcome::NameTaken);
         }
@@ -97,42 +119,18 @@ impl Transaction for AddAgent {
 impl Transaction for ChangeAgent {
     type Outcome = AgentOutcome;
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<AgentOutcome, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<AgentOutcome> {
         let Some(id) = ctx.state.agent_pool.find_by_name(&self.name) else {
             return Ok(AgentOutcome::NotFound);
         };
-        let old_team = ctx
-            .state
-            .agent_pool
-            .agent(id)
-            .map(|agent| agent.team.clone());
-        ctx.state
-            .agent_pool
-            .update_agent(id, ctx.now, |agent| match &self.change {
-                AgentChange::Set {
-                    team,
-                    weight,
-                    max_leads,
-                    max_leads_per_day,
-                } => {
-                    agent.team = team.clone().unwrap_or_else(|| agent.team.clone());
-                    agent.weight = weight.unwrap_or(agent.weight);
-                    agent.max_leads = max_leads.unwrap_or(agent.max_leads);
-                    agent.max_leads_per_day = max_leads_per_day.unwrap_or(agent.max_leads_per_day);
-                }
-                AgentChange::Pause => agent.is_active = false,
-                AgentChange::Resume => agent.is_active = true,
-                AgentChange::AddAbsence(absence) => agent.absences.push(*absence),
-                AgentChange::Remove => agent.is_removed = true,
-            });
+        let pool = &mut ctx.state.agent_pool;
+        let old_team = pool.agent(id).map(|agent| agent.team.clone());
+        pool.update_agent(id, ctx.now, |agent| self.change.apply_to(agent));
+        let changed = pool.agent(id).filter(|agent| !agent.is_removed);
+        let new_team = changed.map(|agent| agent.team.clone());
         ctx.must_commit = true;
-        let new_team = ctx
-            .state
-            .agent_pool
-            .agent(id)
-            .filter(|agent| !agent.is_removed)
-            .map(|agent| agent.team.clone());
-        if new_team != old_team {
+        let is_moved = new_team != old_team;
+        if is_moved {
             if let Some(team) = &old_team {
                 ctx.tallies.decrement(Tally::Agents, team.as_str());
             }
@@ -146,11 +144,8 @@ impl Transaction for ChangeAgent {
             return Ok(updated_outcome(ctx, id));
         }
         let mut remaining = lead_queue::MOVED_LEADS_MAX;
-        for team in old_team.iter().chain(
-            new_team
-                .iter()
-                .filter(|team| Some(*team) != old_team.as_ref()),
-        ) {
+        let joined_team = new_team.filter(|_| is_moved);
+        for team in old_team.iter().chain(&joined_team) {
             remaining = remaining.saturating_sub(lead_queue::assign_waiting(ctx, team, remaining)?);
         }
         Ok(updated_outcome(ctx, id))
@@ -158,10 +153,8 @@ impl Transaction for ChangeAgent {
 }
 
 fn updated_outcome(ctx: &WriteContext<'_>, id: AgentId) -> AgentOutcome {
-    ctx.state
-        .agent_pool
-        .agent(id)
-        .map_or(AgentOutcome::NotFound, |agent| {
-            AgentOutcome::Updated(id, agent.clone())
-        })
+    match ctx.state.agent_pool.agent(id) {
+        Some(agent) => AgentOutcome::Updated(id, agent.clone()),
+        None => AgentOutcome::NotFound,
+    }
 }

@@ -1,6 +1,6 @@
 //! Records in the file that its server has the secret of the Meta app.
 
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::data_file::APP_SECRET;
 use crate::store::engine::Rows;
 use crate::store::writer::write_context::{Transaction, WriteContext};
@@ -15,7 +15,7 @@ pub struct RecordAppSecret;
 impl Transaction for RecordAppSecret {
     type Outcome = ();
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<()> {
         if !ctx.tables.meta.contains(APP_SECRET)? {
             ctx.tables.meta.put_bytes(APP_SECRET, b"known")?;
         }

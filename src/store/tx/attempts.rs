@@ -3,6 +3,7 @@
 //! See [`super::jobs`] and [`super::deliveries`] for the transactions, and
 //! [`super::dead_letters`] for the actions of admins on dead letters.
 
+use crate::domain::delivery::Event;
 use crate::domain::event::EventKind;
 use crate::domain::event::data::{EventData, JobData};
 use crate::domain::ids::{JobId, SubmissionId};
@@ -16,17 +17,17 @@ use crate::store::rows::codec;
 use crate::store::rows::schema::DEAD_LETTERS;
 use crate::store::rows::submissions::StoredSubmission;
 use crate::store::writer::write_context::WriteContext;
-use crate::store::{RowProblem, StoreError};
+use crate::store::{RowProblem, StoreResult};
 
 /// Records a failed attempt of a job and changes the state of the job to `state`.
-pub(in crate::store) fn record_failed_attempt(
+pub fn record_failed_attempt(
     ctx: &mut WriteContext<'_>,
     id: JobId,
     job: &mut Job,
     state: JobState,
     attempt: &Attempt,
     decision: RetryDecision,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     count_attempt(job);
     let attempt = Attempt {
         number: job.attempts,
@@ -43,13 +44,13 @@ pub(in crate::store) fn record_failed_attempt(
 }
 
 /// Records the last attempt of a job that gets no retry and does not become a dead letter.
-pub(in crate::store) fn record_final_attempt(
+pub fn record_final_attempt(
     ctx: &mut WriteContext<'_>,
     id: JobId,
     job: &mut Job,
     state: JobState,
     attempt: &Attempt,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     count_attempt(job);
     job.last_error.clone_from(&attempt.error);
     ctx.tables.attempts.put((id, attempt.number), attempt)?;
@@ -61,13 +62,13 @@ pub(in crate::store) fn record_final_attempt(
 ///
 /// The job gets a retry at a given time or becomes a dead letter. The function counts no attempt,
 /// because none took place.
-pub(in crate::store) fn reopen(
+pub fn reopen(
     ctx: &mut WriteContext<'_>,
     id: JobId,
     job: &mut Job,
     reason: &str,
     decision: RetryDecision,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     if let Ok(state) = job.state.transition(JobEvent::Reopen) {
         if let Some(success) = job.success.take() {
             let attempt = Attempt {
@@ -88,13 +89,13 @@ pub(in crate::store) fn reopen(
 /// Finishes a job whose last attempt was recorded as failed but succeeded after all.
 ///
 /// `fallback` is the attempt to store if the row of the recorded attempt is missing.
-pub(in crate::store) fn confirm_late(
+pub fn confirm_late(
     ctx: &mut WriteContext<'_>,
     id: JobId,
     job: &mut Job,
     state: JobState,
     fallback: &Attempt,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     let recorded = ctx.tables.attempts.take((id, fallback.number))?;
     job.success = Some(Attempt {
         error: None,
@@ -112,7 +113,7 @@ fn find_readable_submission(
     ctx: &WriteContext<'_>,
     id: JobId,
     submission: SubmissionId,
-) -> Result<Option<StoredSubmission>, StoreError> {
+) -> StoreResult<Option<StoredSubmission>> {
     match ctx.tables.submissions.require(submission) {
         Err(error) if error.affects_one_row() => {
             tracing::error!(%error, job.id = id.get(), "submission of a dead letter is unreadable: its data is left out");
@@ -123,12 +124,12 @@ fn find_readable_submission(
 }
 
 /// Makes a job a dead letter that stores the payload of the job, as far as the payload is readable.
-pub(in crate::store) fn create_dead_letter(
+pub fn create_dead_letter(
     ctx: &mut WriteContext<'_>,
     id: JobId,
     job: &mut Job,
     reason: &str,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     let retried = ctx.tables.retried_dead_letters.get_bytes(id)?;
     ctx.tables.retried_dead_letters.remove(id)?;
     let dead_letter = match retried.as_deref().map(codec::decode::<DeadLetter>) {
@@ -162,7 +163,7 @@ pub(in crate::store) fn create_dead_letter(
 }
 
 /// Payload of a job that becomes a dead letter for the first time.
-fn build_payload(ctx: &WriteContext<'_>, id: JobId, job: &Job) -> Result<String, StoreError> {
+fn build_payload(ctx: &WriteContext<'_>, id: JobId, job: &Job) -> StoreResult<String> {
     match (job.kind, job.submission_id) {
         (JobKind::Process, submission) => {
             let submission = submission
@@ -183,12 +184,12 @@ fn build_payload(ctx: &WriteContext<'_>, id: JobId, job: &Job) -> Result<String,
 ///
 /// A failed delivery of such an alert emits no alert. Without this, each failed alert would cause
 /// another one.
-pub(in crate::store) fn emit_dead_letter_event(
+pub fn emit_dead_letter_event(
     ctx: &mut WriteContext<'_>,
     id: JobId,
     job: &Job,
     reason: &str,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     let delivery = match job.kind {
         JobKind::Deliver => Some(ctx.tables.deliveries.require(id)?),
         JobKind::Process | JobKind::Message => None,
@@ -197,10 +198,8 @@ pub(in crate::store) fn emit_dead_letter_event(
         .as_ref()
         .map(|delivery| ctx.tables.events.require(delivery.event_id))
         .transpose()?;
-    if event
-        .as_ref()
-        .is_some_and(|event| event.kind == EventKind::JobDead)
-    {
+    let is_alert = |event: &Event| event.kind == EventKind::JobDead;
+    if event.as_ref().is_some_and(is_alert) {
         return Ok(());
     }
     let Some(pending) = outbox::prepare_event(ctx, EventKind::JobDead, None) else {
@@ -222,15 +221,20 @@ pub(in crate::store) fn emit_dead_letter_event(
         attempts: job.attempts,
         reason,
     };
-    pending.write_deliveries(
-        ctx,
-        job.submission_id,
-        &EventData {
-            flow: flow.as_ref(),
-            job: Some(data),
-            ..EventData::default()
-        },
-    )
+    let data = EventData {
+        flow: flow.as_ref(),
+        job: Some(data),
+        ..EventData::default()
+    };
+    pending.write_deliveries(ctx, job.submission_id, &data)
+}
+
+/// Returns the event of a job that a failed attempt causes.
+pub const fn event_of(decision: RetryDecision) -> JobEvent {
+    match decision {
+        RetryDecision::RetryAt { .. } => JobEvent::Retry,
+        RetryDecision::GiveUp => JobEvent::MarkDead,
+    }
 }
 
 /// Counts an attempt. Resets the number of crashes, because the attempt has finished without a
@@ -241,7 +245,7 @@ const fn count_attempt(job: &mut Job) {
     job.crashes = 0;
 }
 
-pub(in crate::store) fn record_success(job: &mut Job, attempt: &Attempt) {
+pub fn record_success(job: &mut Job, attempt: &Attempt) {
     count_attempt(job);
     job.last_error = None;
     job.success = Some(Attempt {

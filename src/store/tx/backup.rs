@@ -4,7 +4,7 @@ use crate::domain::event::EventKind;
 use crate::domain::event::data::{BackupData, EventData};
 
 use super::outbox;
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
 /// Emits the alert about a problem of the backups.
@@ -17,7 +17,7 @@ pub struct RecordBackupProblem {
 impl Transaction for RecordBackupProblem {
     type Outcome = ();
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<()> {
         let Some(pending) = outbox::prepare_event(ctx, EventKind::BackupFailed, None) else {
             return Ok(());
         };

@@ -16,7 +16,7 @@ use crate::domain::submission::inbound::SlotRequest;
 use crate::domain::time::{Millis, Timestamp};
 
 use super::events;
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::engine::{Rows, Text};
 use crate::store::rows::tallies::Tally;
 use crate::store::writer::write_context::{Transaction, WriteContext};
@@ -60,7 +60,7 @@ pub enum BookingOutcome {
 impl Transaction for CancelBooking {
     type Outcome = BookingOutcome;
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<BookingOutcome, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<BookingOutcome> {
         let Some(mut booking) = ctx.tables.bookings.get(self.booking_id)? else {
             return Ok(BookingOutcome::NotFound);
         };
@@ -79,7 +79,7 @@ impl Transaction for CancelBooking {
 impl Transaction for MoveBooking {
     type Outcome = BookingOutcome;
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<BookingOutcome, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<BookingOutcome> {
         let Some(mut booking) = ctx.tables.bookings.get(self.booking_id)? else {
             return Ok(BookingOutcome::NotFound);
         };
@@ -110,48 +110,37 @@ impl Transaction for MoveBooking {
 
 /// Finds the requested slot, if it is available. A given booking that is about to move does not
 /// count against the capacity.
-pub(in crate::store) fn find_slot(
+pub fn find_slot(
     ctx: &WriteContext<'_>,
     request: &SlotRequest,
     except: Option<&Booking>,
-) -> Result<Result<Slot, SlotRefused>, StoreError> {
-    let slot = match request
-        .calendar
-        .slot_at(request.date, request.time, ctx.now)
-    {
+) -> StoreResult<Result<Slot, SlotRefused>> {
+    let calendar = &request.calendar;
+    let slot = match calendar.slot_at(request.date, request.time, ctx.now) {
         Ok(slot) => slot,
         Err(reason) => return Ok(Err(reason)),
     };
-    let mut occupied = list_occupied(
+    let (table, window) = (
         &ctx.tables.occupied_slots,
-        request.calendar.name(),
-        request.calendar.occupied_interval(&slot),
-    )?;
-    if let Some(Booking { start, end, .. }) = except
-        && let Some(current) = occupied.iter_mut().find(|occupied| {
-            occupied.interval
-                == Interval {
-                    start: *start,
-                    end: *end,
-                }
-        })
-    {
-        current.bookings = current.bookings.saturating_sub(1);
+        calendar.occupied_interval(&slot),
+    );
+    let mut occupied = list_occupied(table, calendar.name(), window)?;
+    let except = except.map(|&Booking { start, end, .. }| Interval { start, end });
+    for current in &mut occupied {
+        if Some(current.interval) == except {
+            current.bookings = current.bookings.saturating_sub(1);
+        }
     }
-    Ok(booking::reserve(
-        &request.calendar,
-        slot,
-        &Occupancy::sum(occupied),
-    ))
+    Ok(booking::reserve(calendar, slot, &Occupancy::sum(occupied)))
 }
 
 /// Creates the booking of `slot` for `submission`.
-pub(in crate::store) fn create_booking(
+pub fn create_booking(
     ctx: &mut WriteContext<'_>,
     calendar: &Calendar,
     slot: &Slot,
     submission: SubmissionId,
-) -> Result<BookingId, StoreError> {
+) -> StoreResult<BookingId> {
     let id = ctx.state.counters.next_booking();
     let booking = Booking::new(calendar, slot, submission, ctx.now);
     occupy_slot(ctx, &booking)?;
@@ -160,11 +149,11 @@ pub(in crate::store) fn create_booking(
 }
 
 /// Removes a booking, and releases its slot if the booking is confirmed.
-pub(in crate::store) fn remove_booking(
+pub fn remove_booking(
     ctx: &mut WriteContext<'_>,
     id: BookingId,
     booking: &Booking,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     ctx.tables.bookings.remove(id)?;
     if booking.state == BookingState::Confirmed {
         release_slot(ctx, booking)?;
@@ -174,11 +163,11 @@ pub(in crate::store) fn remove_booking(
 
 /// Returns the occupied times of `calendar` that overlap `window`. Reads one row for each time and
 /// one row for each length of booking, however many bookings exist.
-pub(in crate::store) fn list_occupied(
+pub fn list_occupied(
     table: &impl Rows<Key = (Text, Millis, Timestamp), Value = u64>,
     calendar: &CalendarName,
     window: Interval,
-) -> Result<Vec<OccupiedInterval>, StoreError> {
+) -> StoreResult<Vec<OccupiedInterval>> {
     let name = calendar.as_str();
     let mut occupied = Vec::new();
     let mut next_length = Some(Millis::ZERO);
@@ -215,25 +204,23 @@ fn occupancy_key(booking: &Booking) -> (&str, Millis, Timestamp) {
     )
 }
 
-fn occupy_slot(ctx: &mut WriteContext<'_>, booking: &Booking) -> Result<(), StoreError> {
+fn occupy_slot(ctx: &mut WriteContext<'_>, booking: &Booking) -> StoreResult<()> {
     let key = occupancy_key(booking);
     let count = ctx.tables.occupied_slots.get(key)?.unwrap_or(0);
     ctx.tables
         .occupied_slots
         .put(key, &count.saturating_add(1))?;
-    ctx.tallies
-        .increment(Tally::Bookings, booking.calendar.as_str());
+    ctx.tallies.increment(Tally::Bookings, key.0);
     Ok(())
 }
 
-fn release_slot(ctx: &mut WriteContext<'_>, booking: &Booking) -> Result<(), StoreError> {
+fn release_slot(ctx: &mut WriteContext<'_>, booking: &Booking) -> StoreResult<()> {
     let key = occupancy_key(booking);
     match ctx.tables.occupied_slots.get(key)?.unwrap_or(0) {
         0 => return Ok(()),
         1 => ctx.tables.occupied_slots.remove(key)?,
         count => ctx.tables.occupied_slots.put(key, &(count - 1))?,
     };
-    ctx.tallies
-        .decrement(Tally::Bookings, booking.calendar.as_str());
+    ctx.tallies.decrement(Tally::Bookings, key.0);
     Ok(())
 }

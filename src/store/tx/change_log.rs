@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::engine::Rows;
 use crate::store::rows::change_log::{
     ChangeLogEntry, ChangeLogHeader, ChangeLogState, HEADER, Lineage, read_header, read_last_entry,
@@ -28,8 +28,8 @@ pub struct BeginChangeLog {
 
 /// Ends a change log that records only for a copy, if no copy needs it any more.
 #[derive(Clone)]
-pub(in crate::store) struct EndCopyLog {
-    pub(in crate::store) holds: Arc<LogHolds>,
+pub struct EndCopyLog {
+    pub holds: Arc<LogHolds>,
 }
 
 /// Ends the change log.
@@ -38,17 +38,17 @@ pub struct EndChangeLog;
 
 /// Removes the oldest entries, at most [`TRIMMED_ROWS_MAX`].
 #[derive(Clone)]
-pub(in crate::store) struct TrimChangeLog {
+pub struct TrimChangeLog {
     /// Last entry that may be removed.
-    pub(in crate::store) up_to: u64,
-    pub(in crate::store) holds: Arc<LogHolds>,
+    pub up_to: u64,
+    pub holds: Arc<LogHolds>,
 }
 
 impl Transaction for BeginChangeLog {
     /// Number of the last entry before the log.
     type Outcome = u64;
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<u64, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<u64> {
         let log = &mut ctx.tables.change_log;
         let header = read_header(log)?.unwrap_or_default();
         let last = log.last()?.map_or(HEADER, |last| last.key());
@@ -82,7 +82,7 @@ impl Transaction for BeginChangeLog {
 fn end_log(
     ctx: &mut WriteContext<'_>,
     is_ended: impl Fn(&ChangeLogState) -> bool,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     let log = &mut ctx.tables.change_log;
     match read_header(log)? {
         Some(header) if is_ended(&header.state) => {
@@ -96,7 +96,7 @@ fn end_log(
 impl Transaction for EndCopyLog {
     type Outcome = ();
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<()> {
         if self.holds.first().is_some() {
             return Ok(());
         }
@@ -107,7 +107,7 @@ impl Transaction for EndCopyLog {
 impl Transaction for EndChangeLog {
     type Outcome = ();
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<()> {
         end_log(ctx, |state| *state != ChangeLogState::Inactive)
     }
 }
@@ -116,7 +116,7 @@ impl Transaction for TrimChangeLog {
     /// `true` if there may be more entries to remove.
     type Outcome = bool;
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<bool, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<bool> {
         let log = &mut ctx.tables.change_log;
         let Some(last) = log.last()?.map(|row| row.key()) else {
             return Ok(false);

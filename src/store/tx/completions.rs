@@ -9,10 +9,10 @@ use crate::domain::ids::Customer;
 use crate::domain::submission::IdempotencyKey;
 
 use super::duplicates;
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::engine::Rows;
 use crate::store::rows::responses::Completion;
-use crate::store::writer::dedup::DedupWindow;
+use crate::store::writer::dedup_index::DedupWindow;
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
 /// Finds the key under which the form of a customer is stored, among several keys and the keys
@@ -38,30 +38,20 @@ pub struct GetCompletion {
 impl Transaction for FindSubmissionKey {
     type Outcome = Option<IdempotencyKey>;
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<Option<IdempotencyKey>, StoreError> {
-        duplicates::find_submission_key(
-            ctx,
-            DedupWindow::for_submission(self.reject_resubmission),
-            &self.keys,
-            &self.customer,
-        )
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<Option<IdempotencyKey>> {
+        let window = DedupWindow::for_submission(self.reject_resubmission);
+        duplicates::find_submission_key(ctx, window, &self.keys, &self.customer)
     }
 }
 
 impl Transaction for GetCompletion {
     type Outcome = Option<Box<str>>;
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<Option<Box<str>>, StoreError> {
-        let state = &*ctx.state;
-        let row = state.dedup.find_log_row(
-            &ctx.tables,
-            &state.counters,
-            DedupWindow::Form,
-            &self.key,
-            ctx.expiry_now,
-        )?;
-        let Some(row) = row else { return Ok(None) };
-        let completion = ctx.tables.completions.get(row)?;
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<Option<Box<str>>> {
+        let Some(entry) = ctx.find_entry(DedupWindow::Form, self.key)? else {
+            return Ok(None);
+        };
+        let completion = ctx.tables.completions.get(entry.row)?;
         Ok(completion.map(|completion| completion.text))
     }
 }
@@ -72,26 +62,18 @@ impl Transaction for GetCompletion {
 const COMPLETION_BYTES_MAX: usize = 64 << 10;
 
 /// Stores the completion of the form whose key has this row number in `token_log`.
-pub(in crate::store) fn put_completion(
-    ctx: &mut WriteContext<'_>,
-    row: u64,
-    text: &str,
-) -> Result<(), StoreError> {
+pub fn put_completion(ctx: &mut WriteContext<'_>, row: u64, text: &str) -> StoreResult<()> {
     if text.len() > COMPLETION_BYTES_MAX {
         return Ok(());
     }
-    ctx.tables
-        .completions
-        .put(row, &Completion { text: text.into() })?;
+    let completion = Completion { text: text.into() };
+    ctx.tables.completions.put(row, &completion)?;
     Ok(())
 }
 
 /// Removes completions of expired forms, up to a maximum number. Returns the number of removed
 /// completions.
-pub(in crate::store) fn purge_completions(
-    ctx: &mut WriteContext<'_>,
-    max_rows: usize,
-) -> Result<usize, StoreError> {
+pub fn purge_completions(ctx: &mut WriteContext<'_>, max_rows: usize) -> StoreResult<usize> {
     let mut removed = 0;
     while removed < max_rows && is_oldest_expired(ctx)? {
         ctx.tables.completions.pop_first()?;
@@ -100,7 +82,7 @@ pub(in crate::store) fn purge_completions(
     Ok(removed)
 }
 
-fn is_oldest_expired(ctx: &WriteContext<'_>) -> Result<bool, StoreError> {
+fn is_oldest_expired(ctx: &WriteContext<'_>) -> StoreResult<bool> {
     let Some(oldest) = ctx.tables.completions.first()? else {
         return Ok(false);
     };

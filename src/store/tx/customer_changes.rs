@@ -16,10 +16,10 @@ use crate::domain::submission::draft::{self, Draft};
 use crate::domain::time::{Millis, Timestamp};
 
 use super::{customer_agents, drafts};
-use crate::store::StoreError;
 use crate::store::engine::{Hash, Rows};
-use crate::store::writer::dedup::{DedupWindow, KeyLog};
+use crate::store::writer::dedup_index::{DedupWindow, KeyLog};
 use crate::store::writer::write_context::WriteContext;
+use crate::store::{StoreError, StoreResult};
 
 /// Maximum number of deliveries that move from one ordered queue to another. If more deliveries
 /// wait, all of them stay in the old queue.
@@ -32,11 +32,11 @@ const MESSAGE_DELAY_MAX: Millis = Millis::from_secs(8 * 24 * 60 * 60);
 
 /// Applies a change in the flows under which the customer may be known. A repeated change, or a
 /// change of an unknown customer, has no visible effect.
-pub(in crate::store) fn apply_customer_change(
+pub fn apply_customer_change(
     ctx: &mut WriteContext<'_>,
     change: &CustomerChange,
     flows: &[FlowName],
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     if let Some(key) = change.message_key
         && ctx.find_key(DedupWindow::Message, key)?.is_some()
     {
@@ -45,9 +45,8 @@ pub(in crate::store) fn apply_customer_change(
     let at = change.changed_at.unwrap_or(ctx.now);
     for name in change.replaced_names() {
         let key = IdempotencyKey::for_former_name(name);
-        ctx.tables
-            .renamed_customers
-            .put((key.as_bytes(), at), change.current())?;
+        let table = &mut ctx.tables.renamed_customers;
+        table.put((key.as_bytes(), at), change.current())?;
     }
     for flow in flows {
         move_assigned_agent(ctx, change, flow)?;
@@ -64,9 +63,7 @@ pub(in crate::store) fn apply_customer_change(
 
 /// Purges changes that are older than all submissions. Reads a few changes, from another start
 /// position in each round. Returns the number of purged changes.
-pub(in crate::store) fn purge_customer_changes(
-    ctx: &mut WriteContext<'_>,
-) -> Result<usize, StoreError> {
+pub fn purge_customer_changes(ctx: &mut WriteContext<'_>) -> StoreResult<usize> {
     if ctx.tables.renamed_customers.is_empty()? {
         return Ok(0);
     }
@@ -82,14 +79,11 @@ pub(in crate::store) fn purge_customer_changes(
     let start = IdempotencyKey::for_former_name(&ctx.expiry_now.to_string());
     let mut expired = Vec::new();
     {
-        let from_start = ctx
-            .tables
-            .renamed_customers
-            .range((start.as_bytes(), Timestamp::ZERO)..)?;
-        let before_start = ctx
-            .tables
-            .renamed_customers
-            .range(..(start.as_bytes(), Timestamp::ZERO))?;
+        let (table, start) = (
+            &ctx.tables.renamed_customers,
+            (start.as_bytes(), Timestamp::ZERO),
+        );
+        let (from_start, before_start) = (table.range(start..)?, table.range(..start)?);
         for row in from_start.chain(before_start).take(PURGE_ROWS_MAX) {
             let row = row?;
             let (name, at) = row.key();
@@ -109,7 +103,7 @@ fn move_assigned_agent(
     ctx: &mut WriteContext<'_>,
     change: &CustomerChange,
     flow: &FlowName,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     let key = |name: &str| IdempotencyKey::for_customer(flow, name);
     let mut assignments = Vec::new();
     for name in change.replaced_names() {
@@ -135,7 +129,7 @@ fn move_draft(
     change: &CustomerChange,
     flow: &FlowName,
     name: &str,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     let key = |name: &str| IdempotencyKey::for_draft_of_customer(flow, name);
     let from = key(name);
     // Two spellings of one number have the same key.
@@ -149,34 +143,27 @@ fn move_draft(
     let other = find_readable_draft(ctx, to)?;
     let is_abandoned = was_abandoned && other.is_none();
     if let Some(other) = other {
-        let (older, newer) = if other.updated_at < moved.updated_at {
-            (&other, &moved)
+        let (older, mut newer) = if other.updated_at < moved.updated_at {
+            (other, moved)
         } else {
-            (&moved, &other)
+            (moved, other)
         };
-        let data = draft::merge_answers(&older.data, &newer.data);
-        moved = Draft {
-            data,
-            ..newer.clone()
-        };
+        newer.data = draft::merge_answers(&older.data, &newer.data);
+        moved = newer;
     }
     moved.customer = change.current().clone();
     let abandoned_at = moved.updated_at;
     drafts::remove_draft(ctx, from.as_bytes())?;
     drafts::put_draft(ctx, to, moved)?;
     if is_abandoned {
-        ctx.tables
-            .abandoned_drafts
-            .put(to.as_bytes(), &abandoned_at)?;
+        let marks = &mut ctx.tables.abandoned_drafts;
+        marks.put(to.as_bytes(), &abandoned_at)?;
     }
     Ok(())
 }
 
 /// Finds a draft. Returns `None` if the draft is unreadable: such a draft is not moved.
-fn find_readable_draft(
-    ctx: &WriteContext<'_>,
-    key: IdempotencyKey,
-) -> Result<Option<Draft>, StoreError> {
+fn find_readable_draft(ctx: &WriteContext<'_>, key: IdempotencyKey) -> StoreResult<Option<Draft>> {
     match drafts::find_draft(ctx, key) {
         Err(error) if error.affects_one_row() => {
             log_unmoved_row(&error);
@@ -193,7 +180,7 @@ fn move_ordered_queues(
     change: &CustomerChange,
     flow: &FlowName,
     name: &str,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     let key = |name: &str| IdempotencyKey::for_customer(flow, name);
     let Some(to) = change.current().name().map(key) else {
         return Ok(());
@@ -210,40 +197,31 @@ fn move_ordered_queue(
     destination: &DestinationName,
     from: &Hash,
     to: &Hash,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     let name = destination.as_str();
     let Some(head) = ctx.tables.ordered_heads.get((name, from))? else {
         return Ok(());
     };
-    let rows = ctx
-        .tables
-        .ordered_queue
-        .range((name, from, JobId::MIN)..=(name, from, JobId::MAX))?
-        .take(MOVED_DELIVERIES_MAX + 1);
+    let range = (name, from, JobId::MIN)..=(name, from, JobId::MAX);
+    let rows = ctx.tables.ordered_queue.range(range)?;
     let queued = rows
+        .take(MOVED_DELIVERIES_MAX + 1)
         .map(|row| Ok(row?.key().2))
-        .collect::<Result<Vec<_>, StoreError>>()?;
+        .collect::<StoreResult<Vec<_>>>()?;
     if queued.len() > MOVED_DELIVERIES_MAX {
         return Ok(());
     }
     // A head delivery stays the head. If both names have a head, the old head is sent under the old
     // name.
     let has_head = ctx.tables.ordered_heads.contains((name, to))?;
-    let moved_ids: Vec<JobId> = queued
-        .iter()
-        .copied()
-        .chain((!has_head).then_some(head))
-        .collect();
+    let moved_head = (!has_head).then_some(head);
     let mut rows: Vec<(JobId, Delivery)> = Vec::new();
-    for id in moved_ids {
+    for id in queued.iter().copied().chain(moved_head) {
         match ctx.tables.deliveries.require(id) {
-            Ok(delivery) => rows.push((
-                id,
-                Delivery {
-                    ordering_key: Some(*to),
-                    ..delivery
-                },
-            )),
+            Ok(mut delivery) => {
+                delivery.ordering_key = Some(*to);
+                rows.push((id, delivery));
+            }
             Err(error) if error.affects_one_row() => {
                 log_unmoved_row(&error);
                 return Ok(());

@@ -11,9 +11,9 @@ use crate::domain::job::{DeadLetter, IllegalTransition, Job, JobEvent, JobKind, 
 use crate::domain::time::Timestamp;
 
 use super::schedule::move_job;
-use crate::store::StoreError;
 use crate::store::engine::Rows;
 use crate::store::writer::write_context::{Transaction, WriteContext};
+use crate::store::{StoreError, StoreResult};
 
 /// Retries a dead letter.
 #[derive(Debug)]
@@ -85,8 +85,8 @@ impl BulkOutcome {
     fn count_outcome(
         &mut self,
         id: JobId,
-        outcome: Result<DeadLetterOutcome, StoreError>,
-    ) -> Result<(), StoreError> {
+        outcome: StoreResult<DeadLetterOutcome>,
+    ) -> StoreResult<()> {
         match outcome {
             Ok(DeadLetterOutcome::Updated(_)) => self.changed += 1,
             Ok(_) => {}
@@ -104,7 +104,7 @@ impl Transaction for RetryDeadLetter {
         self.payload.as_ref().map_or(0, String::len)
     }
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<DeadLetterOutcome, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<DeadLetterOutcome> {
         let now = ctx.now;
         retry_dead_letter(ctx, self.job_id, self.payload.as_ref(), now)
     }
@@ -117,7 +117,7 @@ impl Transaction for RetryDeadLetters {
         self.jobs.len()
     }
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<BulkOutcome, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<BulkOutcome> {
         let mut bulk = BulkOutcome::default();
         for (job, at) in &self.jobs {
             bulk.count_outcome(*job, retry_dead_letter(ctx, *job, None, *at))?;
@@ -129,7 +129,7 @@ impl Transaction for RetryDeadLetters {
 impl Transaction for DiscardDeadLetter {
     type Outcome = DeadLetterOutcome;
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<DeadLetterOutcome, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<DeadLetterOutcome> {
         discard_dead_letter(ctx, self.job_id)
     }
 }
@@ -141,7 +141,7 @@ impl Transaction for DiscardDeadLetters {
         self.job_ids.len()
     }
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<BulkOutcome, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<BulkOutcome> {
         let mut bulk = BulkOutcome::default();
         for job in &self.job_ids {
             bulk.count_outcome(*job, discard_dead_letter(ctx, *job))?;
@@ -158,7 +158,7 @@ impl Transaction for DiscardDeliveries {
         self.job_ids.len()
     }
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<Vec<DeadLetterOutcome>, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<Vec<DeadLetterOutcome>> {
         self.job_ids
             .iter()
             .map(|job| discard_delivery(ctx, *job))
@@ -166,10 +166,7 @@ impl Transaction for DiscardDeliveries {
     }
 }
 
-fn discard_delivery(
-    ctx: &mut WriteContext<'_>,
-    id: JobId,
-) -> Result<DeadLetterOutcome, StoreError> {
+fn discard_delivery(ctx: &mut WriteContext<'_>, id: JobId) -> StoreResult<DeadLetterOutcome> {
     // A delivery with an unreadable row stays unchanged and does not block other deliveries.
     let found = ctx.tables.jobs.get(id).and_then(|job| match job {
         Some(job) if job.kind == JobKind::Deliver => {
@@ -200,7 +197,7 @@ fn retry_dead_letter(
     id: JobId,
     payload: Option<&String>,
     at: Timestamp,
-) -> Result<DeadLetterOutcome, StoreError> {
+) -> StoreResult<DeadLetterOutcome> {
     let (mut job, state) = match check_transition(ctx, id, JobEvent::RetryManually)? {
         Ok(dead) => dead,
         Err(refusal) => return Ok(refusal),
@@ -230,10 +227,7 @@ fn retry_dead_letter(
     Ok(DeadLetterOutcome::Updated(state))
 }
 
-fn discard_dead_letter(
-    ctx: &mut WriteContext<'_>,
-    id: JobId,
-) -> Result<DeadLetterOutcome, StoreError> {
+fn discard_dead_letter(ctx: &mut WriteContext<'_>, id: JobId) -> StoreResult<DeadLetterOutcome> {
     let (mut job, state) = match check_transition(ctx, id, JobEvent::Discard)? {
         Ok(dead) => dead,
         Err(refusal) => return Ok(refusal),
@@ -263,7 +257,7 @@ fn check_transition(
     ctx: &WriteContext<'_>,
     id: JobId,
     event: JobEvent,
-) -> Result<Result<(Job, JobState), DeadLetterOutcome>, StoreError> {
+) -> StoreResult<Result<(Job, JobState), DeadLetterOutcome>> {
     let Some(job) = ctx.tables.jobs.get(id)? else {
         return Ok(Err(DeadLetterOutcome::NotFound));
     };
@@ -275,11 +269,7 @@ fn check_transition(
 
 /// Builds the dead letter of an expired delivery, which stores the correction of an admin and any
 /// earlier correction.
-fn rebuild_dead_letter(
-    ctx: &WriteContext<'_>,
-    id: JobId,
-    job: &Job,
-) -> Result<DeadLetter, StoreError> {
+fn rebuild_dead_letter(ctx: &WriteContext<'_>, id: JobId, job: &Job) -> StoreResult<DeadLetter> {
     if let Some(retried) = ctx.tables.retried_dead_letters.get(id)? {
         return Ok(retried);
     }

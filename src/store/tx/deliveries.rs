@@ -13,7 +13,7 @@ use crate::domain::time::Millis;
 use super::jobs::FinishOutcome;
 use super::receipts::{self, DeferDelivery, MessageOutcome, Superseded};
 use super::{attempts, schedule, suspensions};
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::engine::Rows;
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
@@ -58,13 +58,9 @@ impl Transaction for RecordAttempt {
         self.response.body_excerpt.len()
     }
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<FinishOutcome, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<FinishOutcome> {
         let mut job = ctx.tables.jobs.require(self.job_id)?;
-        let event = match self.failure {
-            None => JobEvent::Finish,
-            Some(RetryDecision::RetryAt { .. }) => JobEvent::Retry,
-            Some(RetryDecision::GiveUp) => JobEvent::MarkDead,
-        };
+        let event = self.failure.map_or(JobEvent::Finish, attempts::event_of);
         let Ok(state) = job.state.transition(event) else {
             return Ok(FinishOutcome::AlreadyFinished);
         };
@@ -82,23 +78,13 @@ impl Transaction for RecordAttempt {
             suspensions::disable_destination(ctx, self.job_id, reason)?;
         }
         if let Some(decision) = self.failure {
-            attempts::record_failed_attempt(
-                ctx,
-                self.job_id,
-                &mut job,
-                state,
-                &self.attempt,
-                decision,
-            )?;
+            let (id, attempt) = (self.job_id, &self.attempt);
+            attempts::record_failed_attempt(ctx, id, &mut job, state, attempt, decision)?;
         } else {
             attempts::record_success(&mut job, &self.attempt);
             schedule::move_job(ctx, self.job_id, &mut job, state, ctx.now)?;
         }
-        Ok(FinishOutcome::Done {
-            submission_id: job.submission_id,
-            lead_id: None,
-            agent: None,
-        })
+        Ok(FinishOutcome::without_lead(job.submission_id))
     }
 }
 
@@ -143,7 +129,7 @@ impl Transaction for RecordAttempts {
         self.attempts.iter().map(Transaction::bytes).sum()
     }
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<()> {
         self.attempts
             .iter()
             .try_for_each(|attempt| attempt.apply(ctx).map(|_| ()))
@@ -157,7 +143,7 @@ impl Transaction for DeferOrExpire {
         self.deferred.len() + self.expired.len()
     }
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<()> {
         self.deferred
             .iter()
             .try_for_each(|deferral| deferral.apply(ctx))?;
@@ -168,7 +154,7 @@ impl Transaction for DeferOrExpire {
 }
 
 /// Closes a delivery that waited too long.
-fn expire_delivery(ctx: &mut WriteContext<'_>, id: JobId, reason: &str) -> Result<(), StoreError> {
+fn expire_delivery(ctx: &mut WriteContext<'_>, id: JobId, reason: &str) -> StoreResult<()> {
     let mut job = ctx.tables.jobs.require(id)?;
     let Ok(state) = job.state.transition(JobEvent::Expire) else {
         return Ok(());
@@ -181,18 +167,17 @@ fn expire_delivery(ctx: &mut WriteContext<'_>, id: JobId, reason: &str) -> Resul
     // The expiry counts as an attempt. So a delivery that an admin retries differs from a delivery
     // that never ran.
     let number = job.attempts.saturating_add(1);
-    let error = Some(format!("{reason}{earlier_error}"));
     let attempt = Attempt {
         number,
         started_at: ctx.now,
         duration: Millis::ZERO,
-        error,
+        error: Some(format!("{reason}{earlier_error}")),
     };
     attempts::record_final_attempt(ctx, id, &mut job, state, &attempt)
 }
 
 /// Data of a finished delivery that is needed for its removal. See [`remove_delivery`].
-pub(in crate::store) struct PurgeableDelivery {
+pub struct PurgeableDelivery {
     event_id: JobId,
     /// Number of deliveries that the event had when it was written.
     delivery_count: u32,
@@ -201,31 +186,34 @@ pub(in crate::store) struct PurgeableDelivery {
 }
 
 /// Reads the data that [`remove_delivery`] needs. Adds the size of the rows to `bytes`.
-pub(in crate::store) fn read_purgeable(
+pub fn read_purgeable(
     ctx: &WriteContext<'_>,
     id: JobId,
     job: &Job,
     bytes: &mut u64,
-) -> Result<PurgeableDelivery, StoreError> {
+) -> StoreResult<PurgeableDelivery> {
     let event = ctx.tables.deliveries.require(id)?.event_id;
     let row = ctx.tables.events.require(event)?;
     *bytes = bytes.saturating_add(u64::try_from(row.body.len()).unwrap_or(u64::MAX));
-    let wamid = receipts::find_wamid(ctx, id)?;
     Ok(PurgeableDelivery {
         event_id: event,
         delivery_count: row.delivery_count,
         submission_id: job.submission_id,
-        wamid,
+        wamid: ctx
+            .tables
+            .receipts
+            .get(id)?
+            .and_then(|receipt| receipt.wamid),
     })
 }
 
 /// Removes the rows of a finished delivery. Also removes the event if no other delivery needs it.
 /// The caller removes the row of the job.
-pub(in crate::store) fn remove_delivery(
+pub fn remove_delivery(
     ctx: &mut WriteContext<'_>,
     id: JobId,
     delivery: &PurgeableDelivery,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     ctx.tables.deliveries.remove(id)?;
     ctx.tables.retried_dead_letters.remove(id)?;
     receipts::remove_receipt(ctx, id, delivery.wamid.as_deref(), delivery.submission_id)?;

@@ -11,10 +11,10 @@ use crate::domain::submission::draft::{self, Draft};
 
 use super::retention_queue::{self, RetentionQueue};
 use super::{duplicates, events, response_cache};
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::engine::{Hash, Rows};
 use crate::store::rows::drafts::StoredDraft;
-use crate::store::writer::dedup::DedupWindow;
+use crate::store::writer::dedup_index::DedupWindow;
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
 /// Maximum size of one draft in bytes. Without this limit, a faulty client could fill the disk.
@@ -64,20 +64,13 @@ pub struct RecordScreen {
 }
 
 /// Returns the draft with this key.
-pub(in crate::store) fn find_draft(
-    ctx: &WriteContext<'_>,
-    key: IdempotencyKey,
-) -> Result<Option<Draft>, StoreError> {
+pub fn find_draft(ctx: &WriteContext<'_>, key: IdempotencyKey) -> StoreResult<Option<Draft>> {
     let stored = ctx.tables.drafts.get(key.as_bytes())?;
     Ok(stored.map(|stored| stored.draft))
 }
 
 /// Writes a draft whose customer has just sent or opened a screen.
-pub(in crate::store) fn put_draft(
-    ctx: &mut WriteContext<'_>,
-    key: IdempotencyKey,
-    draft: Draft,
-) -> Result<(), StoreError> {
+pub fn put_draft(ctx: &mut WriteContext<'_>, key: IdempotencyKey, draft: Draft) -> StoreResult<()> {
     let row = StoredDraft {
         stamp: ctx.expiry_now,
         draft,
@@ -96,10 +89,7 @@ pub(in crate::store) fn put_draft(
 }
 
 /// Removes a draft and its mark of abandonment.
-pub(in crate::store) fn remove_draft(
-    ctx: &mut WriteContext<'_>,
-    key: &Hash,
-) -> Result<(), StoreError> {
+pub fn remove_draft(ctx: &mut WriteContext<'_>, key: &Hash) -> StoreResult<()> {
     ctx.tables.drafts.remove(key)?;
     ctx.tables.abandoned_drafts.remove(key)?;
     Ok(())
@@ -108,22 +98,22 @@ pub(in crate::store) fn remove_draft(
 /// Returns the draft of `customer` with this key, and the key of the draft. Never returns the draft
 /// of another customer. A draft without a customer is returned only if the key is not shared by
 /// several customers.
-pub(in crate::store) fn find_customer_draft(
+pub fn find_customer_draft(
     ctx: &WriteContext<'_>,
     key: IdempotencyKey,
     customer: &Customer,
     is_shared: bool,
-) -> Result<Option<(IdempotencyKey, Draft)>, StoreError> {
+) -> StoreResult<Option<(IdempotencyKey, Draft)>> {
     find_customer_draft_with(key, customer, is_shared, |key| find_draft(ctx, key))
 }
 
 /// Returns the draft of `customer` as [`find_customer_draft`] does, with any look-up function.
-pub(in crate::store) fn find_customer_draft_with(
+pub fn find_customer_draft_with(
     key: IdempotencyKey,
     customer: &Customer,
     is_shared: bool,
-    lookup: impl Fn(IdempotencyKey) -> Result<Option<Draft>, StoreError>,
-) -> Result<Option<(IdempotencyKey, Draft)>, StoreError> {
+    lookup: impl Fn(IdempotencyKey) -> StoreResult<Option<Draft>>,
+) -> StoreResult<Option<(IdempotencyKey, Draft)>> {
     for customer_key in key.for_customer_names(customer) {
         if let Some(draft) = lookup(customer_key)? {
             return Ok(Some((customer_key, draft)));
@@ -145,10 +135,7 @@ pub(in crate::store) fn find_customer_draft_with(
 
 /// Removes the draft under a shared key, unless the draft names its customer. Also removes an
 /// unreadable draft.
-pub(in crate::store) fn remove_unnamed_draft(
-    ctx: &mut WriteContext<'_>,
-    key: IdempotencyKey,
-) -> Result<(), StoreError> {
+pub fn remove_unnamed_draft(ctx: &mut WriteContext<'_>, key: IdempotencyKey) -> StoreResult<()> {
     match find_draft(ctx, key) {
         Ok(Some(draft)) if draft.customer.is_unknown() => remove_draft(ctx, key.as_bytes()),
         // Without this, one damaged draft would refuse the forms of all customers of the token.
@@ -162,20 +149,13 @@ pub(in crate::store) fn remove_unnamed_draft(
 
 /// Returns `true` if the draft is marked as abandoned. A new screen of its customer removes the
 /// mark.
-pub(in crate::store) fn is_marked_abandoned(
-    ctx: &WriteContext<'_>,
-    key: &Hash,
-) -> Result<bool, StoreError> {
+pub fn is_marked_abandoned(ctx: &WriteContext<'_>, key: &Hash) -> StoreResult<bool> {
     ctx.tables.abandoned_drafts.contains(key)
 }
 
 /// Marks a draft as abandoned and emits the event. The mark is also set if no destination
 /// subscribes to the event. So a destination that subscribes later does not get earlier events.
-pub(in crate::store) fn mark_abandoned(
-    ctx: &mut WriteContext<'_>,
-    key: &Hash,
-    draft: &Draft,
-) -> Result<(), StoreError> {
+pub fn mark_abandoned(ctx: &mut WriteContext<'_>, key: &Hash, draft: &Draft) -> StoreResult<()> {
     ctx.tables.abandoned_drafts.put(key, &draft.updated_at)?;
     events::emit_draft_abandoned(ctx, draft)
 }
@@ -183,18 +163,15 @@ pub(in crate::store) fn mark_abandoned(
 impl Transaction for RecordScreen {
     type Outcome = ();
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<()> {
         if response_cache::is_replayed_request(ctx, Some(self.encrypted_request_key))? {
             return Ok(());
         }
-        let Some(draft) = find_draft(ctx, self.key)? else {
+        let Some(mut draft) = find_draft(ctx, self.key)? else {
             return Ok(());
         };
-        let draft = Draft {
-            screen: self.screen.clone(),
-            updated_at: ctx.now,
-            ..draft
-        };
+        draft.screen = self.screen.clone();
+        draft.updated_at = ctx.now;
         put_draft(ctx, self.key, draft)
     }
 }
@@ -206,7 +183,7 @@ impl Transaction for SaveDraft {
         self.draft.data.len()
     }
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<DraftOutcome, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<DraftOutcome> {
         if response_cache::is_replayed_request(ctx, self.encrypted_request_key)? {
             return Ok(DraftOutcome::Replayed);
         }
@@ -215,14 +192,8 @@ impl Transaction for SaveDraft {
         if is_shared && customer.is_unknown() {
             return Ok(DraftOutcome::TokenShared);
         }
-        if duplicates::find_submission_key(
-            ctx,
-            DedupWindow::for_submission(self.reject_resubmission),
-            &[self.key],
-            customer,
-        )?
-        .is_some()
-        {
+        let window = DedupWindow::for_submission(self.reject_resubmission);
+        if duplicates::find_submission_key(ctx, window, &[self.key], customer)?.is_some() {
             return Ok(DraftOutcome::AlreadySubmitted);
         }
         let mut draft = self.draft.clone();
@@ -231,11 +202,10 @@ impl Transaction for SaveDraft {
         let key = match &earlier {
             Some((key, _)) => *key,
             // Another customer's draft has the key itself.
-            None if is_shared || find_draft(ctx, self.key)?.is_some() => self
-                .key
-                .for_customer_names(customer)
-                .next()
-                .unwrap_or(self.key),
+            None if is_shared || find_draft(ctx, self.key)?.is_some() => {
+                let mut keys = self.key.for_customer_names(customer);
+                keys.next().unwrap_or(self.key)
+            }
             None => self.key,
         };
         if let Some((_, earlier)) = earlier {

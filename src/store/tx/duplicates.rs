@@ -16,14 +16,14 @@ use crate::domain::submission::IdempotencyKey;
 use crate::domain::submission::inbound::InboundSubmission;
 
 use super::submission_history::SubmissionHistory;
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::rows::submissions::StoredSubmission;
-use crate::store::writer::dedup::{DedupMatch, DedupWindow};
+use crate::store::writer::dedup_index::{DedupMatch, DedupWindow};
 use crate::store::writer::write_context::WriteContext;
 
 /// Result of the duplicate check of an arriving form.
 #[derive(Debug)]
-pub(in crate::store) enum DuplicateCheck {
+pub enum DuplicateCheck {
     /// The form is new.
     New(NewSubmissionKeys),
     /// The form is a copy of this submission.
@@ -34,13 +34,13 @@ pub(in crate::store) enum DuplicateCheck {
 
 /// Keys of a form that is no copy.
 #[derive(Debug, Default)]
-pub(in crate::store) struct NewSubmissionKeys {
+pub struct NewSubmissionKeys {
     /// Keys under which the store finds the form from now on.
-    pub(in crate::store) form_keys: Vec<IdempotencyKey>,
+    pub form_keys: Vec<IdempotencyKey>,
     /// Key that several customers use from now on.
-    pub(in crate::store) shared_key: Option<IdempotencyKey>,
+    pub shared_key: Option<IdempotencyKey>,
     /// Form of another customer under the same key.
-    pub(in crate::store) other_customer: Option<Box<OtherCustomerSubmission>>,
+    pub other_customer: Option<Box<OtherCustomerSubmission>>,
 }
 
 impl NewSubmissionKeys {
@@ -63,19 +63,19 @@ impl NewSubmissionKeys {
 
 /// Form of another customer under the same key.
 #[derive(Debug)]
-pub(in crate::store) struct OtherCustomerSubmission {
-    pub(in crate::store) id: SubmissionId,
-    pub(in crate::store) first: StoredSubmission,
+pub struct OtherCustomerSubmission {
+    pub id: SubmissionId,
+    pub first: StoredSubmission,
     /// `true` if the equal key is a reference, so the answers are equal, too. A reference is
     /// derived from the answers, a token is not.
-    pub(in crate::store) has_same_answers: bool,
+    pub has_same_answers: bool,
 }
 
 /// Checks whether `form` is a copy of a stored submission. Reads only.
-pub(in crate::store) fn check_duplicate(
+pub fn check_duplicate(
     ctx: &WriteContext<'_>,
     form: &InboundSubmission,
-) -> Result<DuplicateCheck, StoreError> {
+) -> StoreResult<DuplicateCheck> {
     let customer = &form.submission.customer;
     let window = DedupWindow::for_submission(form.reject_resubmission);
     let is_shared = match form.form_key {
@@ -161,7 +161,7 @@ fn find_own_copy(
     form: &InboundSubmission,
     window: DedupWindow,
     key: IdempotencyKey,
-) -> Result<Option<SubmissionId>, StoreError> {
+) -> StoreResult<Option<SubmissionId>> {
     for customer_key in key.for_customer_names(&form.submission.customer) {
         let id = match find_submission_id(ctx, window, customer_key)? {
             None => find_awaiting_by_key(ctx, form, customer_key)?,
@@ -183,12 +183,12 @@ fn is_unnamed_press(form: &InboundSubmission) -> bool {
 
 /// Finds a submission under one of `keys` that ended at its flow's endpoint and still awaits its
 /// message. This message arrives by webhook, which names no flow.
-pub(in crate::store) fn find_awaiting_message(
+pub fn find_awaiting_message(
     ctx: &WriteContext<'_>,
     window: DedupWindow,
     keys: &[IdempotencyKey],
     customer: &Customer,
-) -> Result<Option<SubmissionId>, StoreError> {
+) -> StoreResult<Option<SubmissionId>> {
     let mut skipped = Skipped::default();
     for key in keys {
         for key in key.for_customer_names(customer).chain([*key]) {
@@ -210,12 +210,12 @@ pub(in crate::store) fn find_awaiting_message(
 }
 
 /// Finds the key of this customer's form, among `keys` or the keys derived from them.
-pub(in crate::store) fn find_submission_key(
+pub fn find_submission_key(
     ctx: &WriteContext<'_>,
     window: DedupWindow,
     keys: &[IdempotencyKey],
     customer: &Customer,
-) -> Result<Option<IdempotencyKey>, StoreError> {
+) -> StoreResult<Option<IdempotencyKey>> {
     let mut skipped = Skipped::default();
     for key in keys {
         for customer_key in key.for_customer_names(customer) {
@@ -243,10 +243,7 @@ pub(in crate::store) fn find_submission_key(
 }
 
 /// Returns `true` if several customers have submitted a form under `key`.
-pub(in crate::store) fn is_shared_key(
-    ctx: &WriteContext<'_>,
-    key: IdempotencyKey,
-) -> Result<bool, StoreError> {
+pub fn is_shared_key(ctx: &WriteContext<'_>, key: IdempotencyKey) -> StoreResult<bool> {
     Ok(find_form_match(ctx, DedupWindow::Message, key.for_shared_token())?.is_some())
 }
 
@@ -261,8 +258,8 @@ impl Skipped {
     fn unless_damaged<T>(
         &mut self,
         id: SubmissionId,
-        read: Result<T, StoreError>,
-    ) -> Result<Option<T>, StoreError> {
+        read: StoreResult<T>,
+    ) -> StoreResult<Option<T>> {
         match read {
             Err(error) if error.affects_one_row() => {
                 if !self.0.contains(&id) {
@@ -282,7 +279,7 @@ fn find_awaiting_by_key(
     ctx: &WriteContext<'_>,
     form: &InboundSubmission,
     key: IdempotencyKey,
-) -> Result<Option<SubmissionId>, StoreError> {
+) -> StoreResult<Option<SubmissionId>> {
     let Some(id) =
         find_submission_id(ctx, DedupWindow::Message, key)?.filter(|_| form.message_key.is_some())
     else {
@@ -297,7 +294,7 @@ fn find_submission_id(
     ctx: &WriteContext<'_>,
     window: DedupWindow,
     key: IdempotencyKey,
-) -> Result<Option<SubmissionId>, StoreError> {
+) -> StoreResult<Option<SubmissionId>> {
     match find_form_match(ctx, window, key)? {
         Some(DedupMatch::Submission(id)) => Ok(Some(id)),
         // A row without a submission does not identify a form, even if a look-up of forms finds it.
@@ -313,7 +310,7 @@ fn find_form_match(
     ctx: &WriteContext<'_>,
     span: DedupWindow,
     key: IdempotencyKey,
-) -> Result<Option<DedupMatch>, StoreError> {
+) -> StoreResult<Option<DedupMatch>> {
     match (ctx.find_key(span, key)?, span) {
         (None, DedupWindow::Message) => ctx.find_key(DedupWindow::Form, key),
         (hit, _) => Ok(hit),

@@ -19,17 +19,17 @@ use crate::domain::submission::Submission;
 use crate::domain::submission::draft::Draft;
 
 use super::{customers, outbox};
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::engine::Rows;
 use crate::store::rows::submissions::{StoredSubmission, list_late_arrivals};
 use crate::store::writer::write_context::WriteContext;
 
 /// Emits the events of an accepted form: accepted, and booked or in conflict.
-pub(in crate::store) fn emit_submission_accepted(
+pub fn emit_submission_accepted(
     ctx: &mut WriteContext<'_>,
     id: SubmissionId,
     submission: &StoredSubmission,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     let booked = submission.booking_id.map(|_| EventKind::BookingConfirmed);
     let conflict = submission
         .conflict
@@ -40,20 +40,16 @@ pub(in crate::store) fn emit_submission_accepted(
 }
 
 /// Emits the update of a submission whose customer became known by a late arrival.
-pub(in crate::store) fn emit_submission_updated(
+pub fn emit_submission_updated(
     ctx: &mut WriteContext<'_>,
     id: SubmissionId,
     submission: &StoredSubmission,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     emit_submission_events(ctx, [EventKind::SubmissionUpdated], id, submission)
 }
 
 /// Emits the assignment of a lead, or the wait of a lead without an agent.
-pub(in crate::store) fn emit_lead_event(
-    ctx: &mut WriteContext<'_>,
-    id: LeadId,
-    lead: &Lead,
-) -> Result<(), StoreError> {
+pub fn emit_lead_event(ctx: &mut WriteContext<'_>, id: LeadId, lead: &Lead) -> StoreResult<()> {
     let kind = if lead.agent.is_some() {
         EventKind::LeadAssigned
     } else {
@@ -62,11 +58,8 @@ pub(in crate::store) fn emit_lead_event(
     let Some(pending) = outbox::prepare_event(ctx, kind, Some(&lead.flow)) else {
         return Ok(());
     };
-    let context = SubmissionContext::load(
-        ctx,
-        lead.submission_id,
-        ctx.tables.submissions.require(lead.submission_id)?,
-    )?;
+    let submission = ctx.tables.submissions.require(lead.submission_id)?;
+    let context = SubmissionContext::load(ctx, lead.submission_id, submission)?;
     let agent = lead
         .agent
         .and_then(|agent| ctx.state.agent_pool.agent(agent))
@@ -77,23 +70,20 @@ pub(in crate::store) fn emit_lead_event(
         agent: agent.as_ref(),
         reason: lead.assignment.reason.as_str(),
     };
-    pending.write_deliveries(
-        ctx,
-        Some(lead.submission_id),
-        &EventData {
-            lead: Some(data),
-            ..context.event_data()
-        },
-    )
+    let data = EventData {
+        lead: Some(data),
+        ..context.event_data()
+    };
+    pending.write_deliveries(ctx, Some(lead.submission_id), &data)
 }
 
 /// Emits the cancellation of a booking, or the move of a booking from its previous time.
-pub(in crate::store) fn emit_booking_event(
+pub fn emit_booking_event(
     ctx: &mut WriteContext<'_>,
     id: BookingId,
     booking: &Booking,
     before: &Booking,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     let (kind, moved_from) = match booking.state {
         BookingState::Cancelled => (EventKind::BookingCancelled, None),
         BookingState::Confirmed => (
@@ -109,99 +99,69 @@ pub(in crate::store) fn emit_booking_event(
         return Ok(());
     };
     let context = SubmissionContext::load(ctx, booking.submission_id, submission)?;
-    let data = BookingData {
-        moved_from,
-        ..BookingData::new(id, booking)
+    let data = EventData {
+        booking: Some(BookingData {
+            moved_from,
+            ..BookingData::new(id, booking)
+        }),
+        ..context.event_data()
     };
-    pending.write_deliveries(
-        ctx,
-        Some(booking.submission_id),
-        &EventData {
-            booking: Some(data),
-            ..context.event_data()
-        },
-    )
+    pending.write_deliveries(ctx, Some(booking.submission_id), &data)
 }
 
 /// Emits the abandonment of a draft.
-pub(in crate::store) fn emit_draft_abandoned(
-    ctx: &mut WriteContext<'_>,
-    draft: &Draft,
-) -> Result<(), StoreError> {
-    let Some(pending) = outbox::prepare_event(ctx, EventKind::DraftAbandoned, Some(&draft.flow))
-    else {
-        return Ok(());
-    };
+pub fn emit_draft_abandoned(ctx: &mut WriteContext<'_>, draft: &Draft) -> StoreResult<()> {
     let data = EventData {
         flow: Some(&draft.flow),
         draft: Some(DraftData::from_draft(draft)),
         ..EventData::default()
     };
-    pending.write_deliveries(ctx, None, &data)
+    outbox::emit_event(ctx, EventKind::DraftAbandoned, &data)
 }
 
 /// Emits the event of an unhealthy flow, as reported by Meta or measured by flowgate. Meta's
 /// reports name no flow of the config.
-pub(in crate::store) fn emit_flow_unhealthy(
+pub fn emit_flow_unhealthy(
     ctx: &mut WriteContext<'_>,
     flow: Option<&FlowName>,
     health: HealthData<'_>,
-) -> Result<(), StoreError> {
-    let Some(pending) = outbox::prepare_event(ctx, EventKind::FlowUnhealthy, flow) else {
-        return Ok(());
+) -> StoreResult<()> {
+    let data = EventData {
+        flow,
+        health: Some(health),
+        ..EventData::default()
     };
-    pending.write_deliveries(
-        ctx,
-        None,
-        &EventData {
-            flow,
-            health: Some(health),
-            ..EventData::default()
-        },
-    )
+    outbox::emit_event(ctx, EventKind::FlowUnhealthy, &data)
 }
 
 /// Emits the event of a phone number of the business that is silent for an unusually long time.
-pub(in crate::store) fn emit_number_silent(
+pub fn emit_number_silent(
     ctx: &mut WriteContext<'_>,
     id: &str,
     traffic: &NumberTraffic,
-) -> Result<(), StoreError> {
-    let Some(pending) = outbox::prepare_event(ctx, EventKind::NumberSilent, None) else {
-        return Ok(());
+) -> StoreResult<()> {
+    let data = EventData {
+        number: Some(NumberData::new(id, traffic)),
+        ..EventData::default()
     };
-    pending.write_deliveries(
-        ctx,
-        None,
-        &EventData {
-            number: Some(NumberData::new(id, traffic)),
-            ..EventData::default()
-        },
-    )
+    outbox::emit_event(ctx, EventKind::NumberSilent, &data)
 }
 
 /// Emits the suspension of a destination. If alerts go to the same destination, the delivery waits
 /// in its queue like all others.
-pub(in crate::store) fn emit_destination_stopped(
+pub fn emit_destination_stopped(
     ctx: &mut WriteContext<'_>,
     destination: &DestinationName,
     reason: &str,
-) -> Result<(), StoreError> {
-    let Some(pending) = outbox::prepare_event(ctx, EventKind::DestinationStopped, None) else {
-        return Ok(());
+) -> StoreResult<()> {
+    let data = EventData {
+        destination: Some(DestinationData {
+            name: destination,
+            reason,
+        }),
+        ..EventData::default()
     };
-    let data = DestinationData {
-        name: destination,
-        reason,
-    };
-    pending.write_deliveries(
-        ctx,
-        None,
-        &EventData {
-            destination: Some(data),
-            ..EventData::default()
-        },
-    )
+    outbox::emit_event(ctx, EventKind::DestinationStopped, &data)
 }
 
 /// Emits an event of each kind with all known data of the submission.
@@ -210,7 +170,7 @@ fn emit_submission_events(
     kinds: impl IntoIterator<Item = EventKind>,
     id: SubmissionId,
     submission: &StoredSubmission,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     let flow = &submission.submission.flow;
     let pending: Vec<_> = kinds
         .into_iter()
@@ -237,7 +197,7 @@ impl SubmissionContext {
         ctx: &WriteContext<'_>,
         id: SubmissionId,
         mut row: StoredSubmission,
-    ) -> Result<Self, StoreError> {
+    ) -> StoreResult<Self> {
         fill_in_customer(ctx, id, &mut row.submission)?;
         let booking = match row.booking_id {
             Some(id) => ctx.tables.bookings.get(id)?.map(|booking| (id, booking)),
@@ -269,7 +229,7 @@ fn fill_in_customer(
     ctx: &WriteContext<'_>,
     id: SubmissionId,
     submission: &mut Submission,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     submission.customer = customers::customer_of_submission(ctx, id, &submission.customer)?;
     if submission.message_id.is_none() {
         submission.message_id = list_late_arrivals(&ctx.tables.late_arrivals, id)?

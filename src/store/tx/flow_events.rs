@@ -23,12 +23,12 @@ use crate::domain::time::Millis;
 use super::accept::{AcceptInbound, AcceptOutcome};
 use super::retention_queue::{self, RetentionQueue};
 use super::{customer_changes, events, receipts, response_cache};
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::engine::{Rows, TableValue, WriteTable};
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
 /// Maximum number of rows of each kind. Beyond it, the oldest rows are removed.
-pub(in crate::store) const EVENT_ROWS_MAX: u64 = 10_000;
+pub const EVENT_ROWS_MAX: u64 = 10_000;
 /// Number of newest events among which a repeated event is looked up.
 const RECENT_EVENTS_MAX: usize = 1000;
 /// Time during which an equal event without a time of its own counts as the same event. Meta sends
@@ -87,7 +87,7 @@ impl Transaction for RecordFlowError {
         self.flow_error.message.len()
     }
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<()> {
         if response_cache::is_replayed_request(ctx, Some(self.encrypted_request_key))? {
             return Ok(());
         }
@@ -107,7 +107,7 @@ impl Transaction for RecordHealth {
         self.assessment.findings.iter().map(String::len).sum()
     }
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<()> {
         let flow = self.flow.as_str();
         let was_unhealthy = ctx.tables.unhealthy_flows.contains(flow)?;
         match (self.assessment.severity, was_unhealthy) {
@@ -140,24 +140,18 @@ impl Transaction for IngestWebhook {
     type Outcome = IngestedWebhook;
 
     fn weight(&self) -> usize {
-        let others = self
-            .health_events
-            .len()
-            .saturating_add(self.statuses.len())
-            .saturating_add(self.customer_changes.len());
-        self.messages.weight().saturating_add(others)
+        self.messages.weight()
+            + self.health_events.len()
+            + self.statuses.len()
+            + self.customer_changes.len()
     }
 
     fn bytes(&self) -> usize {
-        let events: usize = self
-            .health_events
-            .iter()
-            .map(|event| event.payload.len())
-            .sum();
-        self.messages.bytes().saturating_add(events)
+        let events = self.health_events.iter().map(|event| event.payload.len());
+        self.messages.bytes().saturating_add(events.sum())
     }
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<IngestedWebhook, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<IngestedWebhook> {
         let new_health_events = store_health_events(ctx, &self.health_events)?;
         for status in &self.statuses {
             receipts::apply_status(ctx, status)?;
@@ -177,7 +171,7 @@ impl Transaction for IngestWebhook {
 fn store_health_events(
     ctx: &mut WriteContext<'_>,
     events: &[HealthEvent],
-) -> Result<Vec<HealthEvent>, StoreError> {
+) -> StoreResult<Vec<HealthEvent>> {
     if events.is_empty() {
         return Ok(Vec::new());
     }
@@ -191,10 +185,10 @@ fn store_health_events(
         .map(|event| event.fingerprint)
         .collect();
     let mut new_events = Vec::new();
-    for event in events
-        .iter()
-        .filter(|event| known.insert(event.fingerprint))
-    {
+    for event in events {
+        if !known.insert(event.fingerprint) {
+            continue;
+        }
         let event = HealthEvent {
             received_at: ctx.now,
             ..event.clone()
@@ -213,21 +207,16 @@ fn emit_new_unhealthy(
     ctx: &mut WriteContext<'_>,
     recent: Vec<HealthEvent>,
     new_events: &[HealthEvent],
-) -> Result<(), StoreError> {
-    if new_events.is_empty()
-        || ctx
-            .subscriptions
-            .subscribers(EventKind::FlowUnhealthy, None)
-            .next()
-            .is_none()
-    {
+) -> StoreResult<()> {
+    let mut subscribers = ctx
+        .subscriptions
+        .subscribers(EventKind::FlowUnhealthy, None);
+    if new_events.is_empty() || subscribers.next().is_none() {
         return Ok(());
     }
-    let known_events = recent
-        .into_iter()
-        .chain(new_events.iter().cloned())
-        .collect();
-    for active in active_events(known_events) {
+    drop(subscribers);
+    let known_events = recent.into_iter().chain(new_events.iter().cloned());
+    for active in active_events(known_events.collect()) {
         if active.severity() != Severity::Ok && new_events.contains(&active.event) {
             events::emit_flow_unhealthy(ctx, None, HealthData::from_meta_event(&active))?;
         }
@@ -236,15 +225,10 @@ fn emit_new_unhealthy(
 }
 
 /// Returns the newest events, oldest first.
-fn list_recent_events(ctx: &WriteContext<'_>) -> Result<Vec<HealthEvent>, StoreError> {
+fn list_recent_events(ctx: &WriteContext<'_>) -> StoreResult<Vec<HealthEvent>> {
     let mut events = Vec::new();
-    for row in ctx
-        .tables
-        .health_events
-        .all_rows()?
-        .rev()
-        .take(RECENT_EVENTS_MAX)
-    {
+    let newest = ctx.tables.health_events.all_rows()?.rev();
+    for row in newest.take(RECENT_EVENTS_MAX) {
         // The integrity check reports an unreadable row. Without this, such a row would block the
         // forms of a webhook.
         events.extend(row?.value());
@@ -255,10 +239,7 @@ fn list_recent_events(ctx: &WriteContext<'_>) -> Result<Vec<HealthEvent>, StoreE
 }
 
 /// Appends a row, and removes the oldest rows beyond the maximum. Returns the number of the row.
-fn append_bounded<V: TableValue>(
-    table: &mut WriteTable<'_, u64, V>,
-    row: &V,
-) -> Result<u64, StoreError> {
+fn append_bounded<V: TableValue>(table: &mut WriteTable<'_, u64, V>, row: &V) -> StoreResult<u64> {
     let last = table.last()?.map_or(0, |row| row.key());
     let number = last.saturating_add(1);
     table.put(number, row)?;

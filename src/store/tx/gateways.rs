@@ -13,13 +13,13 @@ use crate::domain::submission::inbound::{Inbound, InboundSubmission};
 
 use super::accept::{AcceptInbound, AcceptOutcome};
 use super::outbox;
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::engine::Rows;
-use crate::store::writer::dedup::{DedupWindow, KeyLog};
+use crate::store::writer::dedup_index::{DedupWindow, KeyLog};
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
 /// Maximum number of history rows of one gateway. Beyond it, the oldest rows are removed.
-pub(in crate::store) const HISTORY_ROWS_MAX: u64 = 1000;
+pub const HISTORY_ROWS_MAX: u64 = 1000;
 
 /// Stores the session state of a gateway, and emits its alerts.
 #[derive(Clone, Debug)]
@@ -57,47 +57,30 @@ pub struct IngestedMessages {
 impl Transaction for RecordSessionState {
     type Outcome = ();
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<()> {
         let name = self.gateway.as_str();
         ctx.tables.gateway_sessions.put(name, &self.state)?;
-        let range = (name, 0)..=(name, u64::MAX);
-        let first = ctx
-            .tables
-            .gateway_history
-            .range(range.clone())?
-            .next()
-            .transpose()?
-            .map(|row| row.key().1);
-        let last = ctx
-            .tables
-            .gateway_history
-            .range(range)?
-            .next_back()
-            .transpose()?
-            .map(|row| row.key().1);
-        let mut next = last.unwrap_or_default();
+        let history = &mut ctx.tables.gateway_history;
+        let mut rows = history.range((name, 0)..=(name, u64::MAX))?;
+        let first = rows.next().transpose()?.map(|row| row.key().1);
+        let last = rows.next_back().transpose()?.map(|row| row.key().1);
+        drop(rows);
+        let mut next = last.or(first).unwrap_or_default();
         for entry in &self.history {
             next = next.saturating_add(1);
-            ctx.tables.gateway_history.put((name, next), entry)?;
+            history.put((name, next), entry)?;
         }
         // Row numbers have no gaps. So all rows that are older than the maximum have numbers in
         // this range.
         for expired in first.unwrap_or(1)..=next.saturating_sub(HISTORY_ROWS_MAX) {
-            ctx.tables.gateway_history.remove((name, expired))?;
+            history.remove((name, expired))?;
         }
         for alert in &self.alerts {
-            let Some(pending) = outbox::prepare_event(ctx, alert.event(), None) else {
-                continue;
+            let data = EventData {
+                gateway: Some(GatewayData::new(&self.gateway, &self.state)),
+                ..EventData::default()
             };
-            let gateway = Some(GatewayData::new(&self.gateway, &self.state));
-            pending.write_deliveries(
-                ctx,
-                None,
-                &EventData {
-                    gateway,
-                    ..EventData::default()
-                },
-            )?;
+            outbox::emit_event(ctx, alert.event(), &data)?;
         }
         Ok(())
     }
@@ -120,7 +103,7 @@ impl Transaction for IngestGatewayMessages {
             .sum()
     }
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<IngestedMessages, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<IngestedMessages> {
         let inbound = self
             .submissions
             .iter()

@@ -12,10 +12,10 @@ use crate::domain::job::{Attempt, Job, JobEvent, JobState};
 use crate::domain::submission::inbound::InboundSubmission;
 
 use super::accept::{self, AcceptOutcome};
-use super::attempts::{create_dead_letter, record_failed_attempt, record_success};
+use super::attempts::{self, create_dead_letter, record_failed_attempt, record_success};
 use super::leads::{self, NewLead};
 use super::schedule::move_job;
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::engine::Rows;
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
@@ -65,6 +65,17 @@ pub enum FinishOutcome {
     },
 }
 
+impl FinishOutcome {
+    /// Returns the outcome of a job that created no lead.
+    pub(in crate::store) const fn without_lead(submission_id: Option<SubmissionId>) -> Self {
+        Self::Done {
+            submission_id,
+            lead_id: None,
+            agent: None,
+        }
+    }
+}
+
 /// Records a failed attempt of a job, and the retry or dead letter that follows.
 #[derive(Debug)]
 pub struct FailAttempt {
@@ -104,7 +115,7 @@ pub enum SuspectAction {
 impl Transaction for FinishJob {
     type Outcome = FinishOutcome;
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<FinishOutcome, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<FinishOutcome> {
         let mut job = ctx.tables.jobs.require(self.job_id)?;
         let Ok(state) = job.state.transition(JobEvent::Finish) else {
             return Ok(FinishOutcome::AlreadyFinished);
@@ -118,11 +129,10 @@ impl Transaction for FinishJob {
         record_success(&mut job, &self.attempt);
         job.lead_id = created.as_ref().map(|(lead, _)| *lead);
         move_job(ctx, self.job_id, &mut job, state, ctx.now)?;
-        let (submission, agent) = (job.submission_id, created.and_then(|(_, agent)| agent));
         Ok(FinishOutcome::Done {
-            submission_id: submission,
+            submission_id: job.submission_id,
             lead_id: job.lead_id,
-            agent,
+            agent: created.and_then(|(_, agent)| agent),
         })
     }
 }
@@ -130,7 +140,7 @@ impl Transaction for FinishJob {
 impl Transaction for FinishMessageJob {
     type Outcome = FinishOutcome;
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<FinishOutcome, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<FinishOutcome> {
         let mut job = ctx.tables.jobs.require(self.job_id)?;
         let Ok(state) = job.state.transition(JobEvent::Finish) else {
             return Ok(FinishOutcome::AlreadyFinished);
@@ -144,10 +154,7 @@ impl Transaction for FinishMessageJob {
             decision => decision?,
         };
         let submission = match accept::write_decision(ctx, &self.form, decision)? {
-            AcceptOutcome::New {
-                submission_id: submission,
-                ..
-            } => Some(submission),
+            AcceptOutcome::New { submission_id, .. } => Some(submission_id),
             AcceptOutcome::Duplicate { original } => original,
             // No customer waits for a response here. An unavailable slot is a conflict. The message
             // counts as parsed.
@@ -161,11 +168,7 @@ impl Transaction for FinishMessageJob {
         job.submission_id = submission;
         ctx.tables.retried_dead_letters.remove(self.job_id)?;
         move_job(ctx, self.job_id, &mut job, state, ctx.now)?;
-        Ok(FinishOutcome::Done {
-            submission_id: submission,
-            lead_id: None,
-            agent: None,
-        })
+        Ok(FinishOutcome::without_lead(submission))
     }
 }
 
@@ -176,7 +179,7 @@ impl FinishMessageJob {
         ctx: &mut WriteContext<'_>,
         job: &mut Job,
         reason: String,
-    ) -> Result<FinishOutcome, StoreError> {
+    ) -> StoreResult<FinishOutcome> {
         let Ok(state) = job.state.transition(JobEvent::MarkDead) else {
             return Ok(FinishOutcome::AlreadyFinished);
         };
@@ -184,14 +187,8 @@ impl FinishMessageJob {
             error: Some(reason.clone()),
             ..self.attempt.clone()
         };
-        record_failed_attempt(
-            ctx,
-            self.job_id,
-            job,
-            state,
-            &attempt,
-            RetryDecision::GiveUp,
-        )?;
+        let decision = RetryDecision::GiveUp;
+        record_failed_attempt(ctx, self.job_id, job, state, &attempt, decision)?;
         Ok(FinishOutcome::DeadLettered { reason })
     }
 }
@@ -199,35 +196,21 @@ impl FinishMessageJob {
 impl Transaction for FailAttempt {
     type Outcome = FinishOutcome;
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<FinishOutcome, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<FinishOutcome> {
         let mut job = ctx.tables.jobs.require(self.job_id)?;
-        let event = match self.decision {
-            RetryDecision::RetryAt { .. } => JobEvent::Retry,
-            RetryDecision::GiveUp => JobEvent::MarkDead,
-        };
-        let Ok(state) = job.state.transition(event) else {
+        let Ok(state) = job.state.transition(attempts::event_of(self.decision)) else {
             return Ok(FinishOutcome::AlreadyFinished);
         };
-        record_failed_attempt(
-            ctx,
-            self.job_id,
-            &mut job,
-            state,
-            &self.attempt,
-            self.decision,
-        )?;
-        Ok(FinishOutcome::Done {
-            submission_id: job.submission_id,
-            lead_id: None,
-            agent: None,
-        })
+        let (attempt, decision) = (&self.attempt, self.decision);
+        record_failed_attempt(ctx, self.job_id, &mut job, state, attempt, decision)?;
+        Ok(FinishOutcome::without_lead(job.submission_id))
     }
 }
 
 impl Transaction for MarkSuspect {
     type Outcome = SuspectAction;
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<SuspectAction, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<SuspectAction> {
         let Some(mut job) = ctx.tables.jobs.get(self.job_id)? else {
             return Ok(SuspectAction::AlreadyFinished);
         };
@@ -250,7 +233,7 @@ impl Transaction for MarkSuspect {
 impl Transaction for ClearSuspect {
     type Outcome = ();
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<()> {
         if let Some(job) = ctx.tables.jobs.get(self.job_id)?
             && job.crashes > 0
         {

@@ -11,14 +11,14 @@ use crate::domain::submission::{IdempotencyKey, Submission};
 use super::duplicates::OtherCustomerSubmission;
 use super::submission_history::{LATE_ARRIVALS_MAX, agrees_with};
 use super::{events, leads, receipts};
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::engine::Rows;
 use crate::store::rows::submissions::{LateArrival, StoredSubmission, list_late_arrivals};
-use crate::store::writer::dedup::KeyLog;
+use crate::store::writer::dedup_index::KeyLog;
 use crate::store::writer::write_context::WriteContext;
 
 /// Decision about a late arrival: the rows to write.
-pub(in crate::store) struct LateArrivalPlan {
+pub struct LateArrivalPlan {
     id: SubmissionId,
     message_key: Option<IdempotencyKey>,
     /// Row to store. `None` if the arrival contains nothing new.
@@ -34,12 +34,12 @@ struct StoredArrival {
 }
 
 /// Decides which part of a late arrival is stored for submission `id`. Reads only.
-pub(in crate::store) fn decide(
+pub fn decide(
     ctx: &WriteContext<'_>,
     id: SubmissionId,
     later: &Submission,
     message_key: Option<IdempotencyKey>,
-) -> Result<LateArrivalPlan, StoreError> {
+) -> StoreResult<LateArrivalPlan> {
     // The retention of submissions may be shorter than that of message IDs.
     let arrival = match ctx.tables.submissions.get(id)? {
         Some(stored) => build_stored_arrival(ctx, id, stored, later, message_key)?,
@@ -53,27 +53,18 @@ pub(in crate::store) fn decide(
 }
 
 /// Stores a late arrival. Returns its submission.
-pub(in crate::store) fn write(
-    ctx: &mut WriteContext<'_>,
-    plan: LateArrivalPlan,
-) -> Result<SubmissionId, StoreError> {
-    let LateArrivalPlan {
-        id,
-        message_key,
-        arrival,
-    } = plan;
-    if let Some(StoredArrival {
-        number,
-        late_arrival,
-        newly_named_submission: names,
-    }) = arrival
-    {
-        ctx.tables.late_arrivals.put((id, number), &late_arrival)?;
-        if let Some(first) = names {
+pub fn write(ctx: &mut WriteContext<'_>, plan: LateArrivalPlan) -> StoreResult<SubmissionId> {
+    let id = plan.id;
+    if let Some(arrival) = plan.arrival {
+        let late_arrival = &arrival.late_arrival;
+        ctx.tables
+            .late_arrivals
+            .put((id, arrival.number), late_arrival)?;
+        if let Some(first) = arrival.newly_named_submission {
             name_customer(ctx, id, &first, &late_arrival.customer)?;
         }
     }
-    if let Some(key) = message_key {
+    if let Some(key) = plan.message_key {
         ctx.insert_key(KeyLog::Message, key, Some(id))?;
     }
     Ok(id)
@@ -82,14 +73,14 @@ pub(in crate::store) fn write(
 /// Answers that an unnamed customer gave at the flow's endpoint, under a key that another customer
 /// also used.
 #[derive(Debug)]
-pub(in crate::store) struct UnclaimedAnswers {
+pub struct UnclaimedAnswers {
     /// Answers as JSON text.
-    pub(in crate::store) data: Box<str>,
+    pub data: Box<str>,
     /// Key of the late arrival row with the answers, stored for the submission of the other
     /// customer.
-    pub(in crate::store) row_key: Option<(SubmissionId, u64)>,
+    pub row_key: Option<(SubmissionId, u64)>,
     /// Reason why the answers may be incomplete or may belong to another customer.
-    pub(in crate::store) warning: Option<&'static str>,
+    pub warning: Option<&'static str>,
 }
 
 const AMBIGUOUS_ANSWERS: &str =
@@ -100,12 +91,12 @@ const MISSING_ANSWERS: &str = "another customer submitted this flow_token before
 /// the last screen.
 ///
 /// `has_drafts` is `true` if the flow has several screens.
-pub(in crate::store) fn unclaimed(
+pub fn unclaimed(
     ctx: &WriteContext<'_>,
     other: &OtherCustomerSubmission,
     later: &Submission,
     has_drafts: bool,
-) -> Result<Option<UnclaimedAnswers>, StoreError> {
+) -> StoreResult<Option<UnclaimedAnswers>> {
     let first = &other.first.submission;
     if !later.channel.is_message() || first.channel.is_message() || !first.customer.is_unknown() {
         return Ok(None);
@@ -128,16 +119,15 @@ pub(in crate::store) fn unclaimed(
         Some((*number, late_arrival.find_unclaimed_answers()?))
     });
     let copies: Vec<(u64, &str)> = copies.collect();
-    if let Some(&(number, data)) = copies
+    let mut matching = copies
         .iter()
-        .find(|(_, data)| agrees_with(data, &later.data))
-    {
+        .filter(|(_, data)| agrees_with(data, &later.data));
+    if let Some(&(number, data)) = matching.next() {
         let is_ambiguous = copies.len() > 1 || claimed.is_some_and(|claimed| number < claimed);
-        let warning = is_ambiguous.then_some(AMBIGUOUS_ANSWERS);
         return Ok(Some(UnclaimedAnswers {
             data: data.into(),
             row_key: Some((other.id, number)),
-            warning,
+            warning: is_ambiguous.then_some(AMBIGUOUS_ANSWERS),
         }));
     }
     // A copy that equals the first form leaves no row. On a flow of several screens, every copy has
@@ -146,10 +136,8 @@ pub(in crate::store) fn unclaimed(
     let (data, warning) = if has_drafts {
         ("{}".into(), Some(MISSING_ANSWERS))
     } else {
-        (
-            first.data.clone(),
-            (!copies.is_empty()).then_some(AMBIGUOUS_ANSWERS),
-        )
+        let warning = (!copies.is_empty()).then_some(AMBIGUOUS_ANSWERS);
+        (first.data.clone(), warning)
     };
     Ok(Some(UnclaimedAnswers {
         data,
@@ -166,16 +154,14 @@ fn build_stored_arrival(
     first: StoredSubmission,
     later: &Submission,
     message_key: Option<IdempotencyKey>,
-) -> Result<Option<StoredArrival>, StoreError> {
+) -> StoreResult<Option<StoredArrival>> {
     let differs = !is_same_json(&first.submission.data, &later.data);
     if !differs && message_key.is_none() {
         return Ok(None);
     }
     let earlier = list_late_arrivals(&ctx.tables.late_arrivals, id)?;
-    let number = earlier
-        .last()
-        .map_or(0, |(number, _)| *number)
-        .saturating_add(1);
+    let last = earlier.last().map_or(0, |(number, _)| *number);
+    let number = last.saturating_add(1);
     let earlier: Vec<LateArrival> = earlier.into_iter().map(|(_, join)| join).collect();
     let late_arrival = LateArrival {
         at: ctx.now,
@@ -226,7 +212,7 @@ fn name_customer(
     id: SubmissionId,
     first: &StoredSubmission,
     customer: &Customer,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     let named = leads::on_customer_named(ctx, id, &first.submission.flow, customer);
     unless_damaged(id, named)?;
     let released = receipts::release_awaiting_customer(ctx, id);
@@ -235,7 +221,7 @@ fn name_customer(
     unless_damaged(id, emitted)
 }
 
-fn unless_damaged(id: SubmissionId, done: Result<(), StoreError>) -> Result<(), StoreError> {
+fn unless_damaged(id: SubmissionId, done: StoreResult<()>) -> StoreResult<()> {
     match done {
         Err(error) if error.affects_one_row() => {
             tracing::error!(%error, submission.id = id.get(), "the customer of a submission was not stored in a damaged row");

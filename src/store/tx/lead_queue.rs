@@ -6,22 +6,20 @@ use crate::domain::ids::{AgentId, LeadId, TeamName};
 use crate::domain::lead::{Assignment, AssignmentReason, Lead};
 
 use super::{customer_agents, events};
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::engine::Rows;
 use crate::store::rows::tallies::Tally;
 use crate::store::writer::write_context::WriteContext;
 
 /// Maximum number of leads that one transaction assigns or hands over. The next
 /// [`super::leads::AssignWaitingLeads`] continues.
-pub(in crate::store) const MOVED_LEADS_MAX: usize = 256;
+pub const MOVED_LEADS_MAX: usize = 256;
 
 /// Assigns waiting leads of all teams to available agents, then hands over the open leads of
 /// removed agents.
 ///
 /// Moves at most [`MOVED_LEADS_MAX`] leads in total and returns the number of leads moved.
-pub(in crate::store) fn assign_all_waiting(
-    ctx: &mut WriteContext<'_>,
-) -> Result<usize, StoreError> {
+pub fn assign_all_waiting(ctx: &mut WriteContext<'_>) -> StoreResult<usize> {
     let mut remaining = MOVED_LEADS_MAX;
     let mut after: Option<String> = None;
     while remaining > 0 {
@@ -43,11 +41,11 @@ pub(in crate::store) fn assign_all_waiting(
 /// the number of leads removed from the queue.
 ///
 /// An unreadable lead also leaves the queue. Without this, the lead would block its team forever.
-pub(in crate::store) fn assign_waiting(
+pub fn assign_waiting(
     ctx: &mut WriteContext<'_>,
     team: &TeamName,
     max_leads: usize,
-) -> Result<usize, StoreError> {
+) -> StoreResult<usize> {
     for moved in 0..max_leads {
         let Some(id) = find_first_waiting(ctx, team)? else {
             return Ok(moved);
@@ -59,21 +57,15 @@ pub(in crate::store) fn assign_waiting(
             dequeue_lead(ctx, team, id)?;
             continue;
         };
-        let customer = skip_unreadable(
-            customer_agents::find_awaited_customer(ctx, lead.submission_id),
-            id,
-        )?
-        .flatten();
-        let previous_agent = customer
-            .as_ref()
-            .map(|customer| customer_agents::find_previous_agent(ctx, &lead.flow, customer))
-            .transpose()?
-            .flatten();
-        let preferred: Vec<_> = previous_agent
-            .map(|agent| (agent, AssignmentReason::KnownCustomer))
-            .into_iter()
-            .collect();
-        let assignment = ctx.state.agent_pool.choose_agent(team, ctx.now, &preferred);
+        let awaited = customer_agents::find_awaited_customer(ctx, lead.submission_id);
+        let customer = skip_unreadable(awaited, id)?.flatten();
+        let previous_agent = match &customer {
+            Some(customer) => customer_agents::find_previous_agent(ctx, &lead.flow, customer)?,
+            None => None,
+        };
+        let preferred = previous_agent.map(|agent| (agent, AssignmentReason::KnownCustomer));
+        let pool = &mut ctx.state.agent_pool;
+        let assignment = pool.choose_agent(team, ctx.now, preferred.as_slice());
         let Some(agent) = assignment.agent else {
             return Ok(moved);
         };
@@ -88,10 +80,7 @@ pub(in crate::store) fn assign_waiting(
 }
 
 /// Records that the open leads of a removed agent must be handed over. See [`assign_all_waiting`].
-pub(in crate::store) fn start_handover(
-    ctx: &mut WriteContext<'_>,
-    agent: AgentId,
-) -> Result<(), StoreError> {
+pub fn start_handover(ctx: &mut WriteContext<'_>, agent: AgentId) -> StoreResult<()> {
     ctx.tables.pending_handovers.add(agent)?;
     Ok(())
 }
@@ -100,11 +89,10 @@ pub(in crate::store) fn start_handover(
 /// of leads moved.
 ///
 /// A lead waits if no agent of its team is available.
-fn hand_over_leads(ctx: &mut WriteContext<'_>, max_leads: usize) -> Result<usize, StoreError> {
+fn hand_over_leads(ctx: &mut WriteContext<'_>, max_leads: usize) -> StoreResult<usize> {
     let mut moved = 0;
     while moved < max_leads {
-        let first = ctx.tables.pending_handovers.first()?;
-        let Some(removed_agent) = first.map(|row| row.key()) else {
+        let Some(removed_agent) = ctx.tables.pending_handovers.first()?.map(|row| row.key()) else {
             break;
         };
         let Some(id) = find_first_open(ctx, removed_agent)? else {
@@ -134,7 +122,7 @@ fn hand_over_leads(ctx: &mut WriteContext<'_>, max_leads: usize) -> Result<usize
 
 /// Returns the row, or `None` with a log line if the row is unreadable. A damaged row must not
 /// block other rows.
-fn skip_unreadable<T>(row: Result<T, StoreError>, lead: LeadId) -> Result<Option<T>, StoreError> {
+fn skip_unreadable<T>(row: StoreResult<T>, lead: LeadId) -> StoreResult<Option<T>> {
     match row {
         Err(error) if error.affects_one_row() => {
             tracing::error!(
@@ -148,11 +136,7 @@ fn skip_unreadable<T>(row: Result<T, StoreError>, lead: LeadId) -> Result<Option
 }
 
 /// Adds an open lead without an agent to the waiting queue. The caller emits the event.
-pub(in crate::store) fn queue_lead(
-    ctx: &mut WriteContext<'_>,
-    id: LeadId,
-    lead: &Lead,
-) -> Result<(), StoreError> {
+pub fn queue_lead(ctx: &mut WriteContext<'_>, id: LeadId, lead: &Lead) -> StoreResult<()> {
     if ctx.tables.waiting_leads.add((lead.team.as_str(), id))? {
         ctx.tallies.increment(Tally::Leads, lead.team.as_str());
     }
@@ -161,13 +145,13 @@ pub(in crate::store) fn queue_lead(
 }
 
 /// Assigns an open lead to `agent`.
-pub(in crate::store) fn assign_lead(
+pub fn assign_lead(
     ctx: &mut WriteContext<'_>,
     id: LeadId,
     lead: &mut Lead,
     agent: AgentId,
     assignment: Assignment,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     ctx.state.agent_pool.assign(agent, ctx.now);
     ctx.tables.open_leads.add((agent, id))?;
     lead.agent = Some(agent);
@@ -180,51 +164,36 @@ pub(in crate::store) fn assign_lead(
 /// Emits the event that a lead was assigned or waits.
 ///
 /// The function continues without an event if the submission of the lead is unreadable.
-pub(in crate::store) fn emit_event(
-    ctx: &mut WriteContext<'_>,
-    id: LeadId,
-    lead: &Lead,
-) -> Result<(), StoreError> {
+pub fn emit_event(ctx: &mut WriteContext<'_>, id: LeadId, lead: &Lead) -> StoreResult<()> {
     // `emit_lead_event` reads all rows before its first write.
     skip_unreadable(events::emit_lead_event(ctx, id, lead), id).map(|_| ())
 }
 
 /// Removes a lead from the waiting queue.
-pub(in crate::store) fn dequeue_lead(
-    ctx: &mut WriteContext<'_>,
-    team: &TeamName,
-    id: LeadId,
-) -> Result<(), StoreError> {
+pub fn dequeue_lead(ctx: &mut WriteContext<'_>, team: &TeamName, id: LeadId) -> StoreResult<()> {
     if ctx.tables.waiting_leads.remove((team.as_str(), id))? {
         ctx.tallies.decrement(Tally::Leads, team.as_str());
     }
     Ok(())
 }
 
-pub(in crate::store) fn find_first_waiting(
-    ctx: &WriteContext<'_>,
-    team: &TeamName,
-) -> Result<Option<LeadId>, StoreError> {
+pub fn find_first_waiting(ctx: &WriteContext<'_>, team: &TeamName) -> StoreResult<Option<LeadId>> {
     let team = team.as_str();
-    let mut rows = ctx
-        .tables
-        .waiting_leads
-        .range((team, LeadId::MIN)..=(team, LeadId::MAX))?;
+    let range = (team, LeadId::MIN)..=(team, LeadId::MAX);
+    let mut rows = ctx.tables.waiting_leads.range(range)?;
     Ok(rows.next().transpose()?.map(|row| row.key().1))
 }
 
-fn find_first_open(ctx: &WriteContext<'_>, agent: AgentId) -> Result<Option<LeadId>, StoreError> {
-    let mut rows = ctx
-        .tables
-        .open_leads
-        .range((agent, LeadId::MIN)..=(agent, LeadId::MAX))?;
+fn find_first_open(ctx: &WriteContext<'_>, agent: AgentId) -> StoreResult<Option<LeadId>> {
+    let range = (agent, LeadId::MIN)..=(agent, LeadId::MAX);
+    let mut rows = ctx.tables.open_leads.range(range)?;
     Ok(rows.next().transpose()?.map(|row| row.key().1))
 }
 
 fn find_next_waiting_team(
     ctx: &WriteContext<'_>,
     after: Option<&str>,
-) -> Result<Option<String>, StoreError> {
+) -> StoreResult<Option<String>> {
     use std::ops::Bound::{Excluded, Unbounded};
     let from = after.map_or(Unbounded, |team| Excluded((team, LeadId::MAX)));
     let mut rows = ctx.tables.waiting_leads.range((from, Unbounded))?;

@@ -10,7 +10,7 @@ use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::Millis;
 
 use super::{customer_agents, customers, lead_queue};
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::engine::Rows;
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
@@ -76,7 +76,7 @@ pub enum LeadOutcome {
 impl Transaction for CloseLead {
     type Outcome = LeadOutcome;
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<LeadOutcome, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<LeadOutcome> {
         let Some(mut lead) = ctx.tables.leads.get(self.lead_id)? else {
             return Ok(LeadOutcome::NotFound);
         };
@@ -95,7 +95,7 @@ impl Transaction for CloseLead {
 impl Transaction for AssignLead {
     type Outcome = LeadOutcome;
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<LeadOutcome, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<LeadOutcome> {
         let Some(mut lead) = ctx.tables.leads.get(self.lead_id)? else {
             return Ok(LeadOutcome::NotFound);
         };
@@ -108,13 +108,8 @@ impl Transaction for AssignLead {
         if lead.agent != Some(agent) {
             let team = lead.team.clone();
             unassign_lead(ctx, self.lead_id, &lead)?;
-            lead_queue::assign_lead(
-                ctx,
-                self.lead_id,
-                &mut lead,
-                agent,
-                Assignment::manual(agent),
-            )?;
+            let assignment = Assignment::manual(agent);
+            lead_queue::assign_lead(ctx, self.lead_id, &mut lead, agent, assignment)?;
             lead_queue::assign_waiting(ctx, &team, lead_queue::MOVED_LEADS_MAX)?;
         }
         Ok(LeadOutcome::Updated(lead))
@@ -125,22 +120,23 @@ impl Transaction for AssignWaitingLeads {
     /// Number of leads moved. Any other number than 0 means that further leads may remain.
     type Outcome = usize;
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<usize, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<usize> {
         lead_queue::assign_all_waiting(ctx)
     }
 }
 
 /// Creates the lead of `submission` and assigns the lead to the right agent, or lets the lead wait.
-pub(in crate::store) fn create_lead(
+pub fn create_lead(
     ctx: &mut WriteContext<'_>,
     new_lead: &NewLead,
     submission: SubmissionId,
-) -> Result<(LeadId, Option<AgentName>), StoreError> {
+) -> StoreResult<(LeadId, Option<AgentName>)> {
     let id = ctx.state.counters.next_lead();
+    let pool = &ctx.state.agent_pool;
     let chosen = new_lead
         .chosen_agent
         .as_ref()
-        .and_then(|name| ctx.state.agent_pool.find_by_name(name));
+        .and_then(|name| pool.find_by_name(name));
     let customer = if new_lead.is_sticky {
         customers::customer_of_submission(ctx, submission, &new_lead.customer)?
     } else {
@@ -154,10 +150,8 @@ pub(in crate::store) fn create_lead(
     .into_iter()
     .filter_map(|(id, reason)| Some((id?, reason)))
     .collect();
-    let mut assignment = ctx
-        .state
-        .agent_pool
-        .choose_agent(&new_lead.team, ctx.now, &preferred);
+    let pool = &mut ctx.state.agent_pool;
+    let mut assignment = pool.choose_agent(&new_lead.team, ctx.now, &preferred);
     // Leads that already wait have priority. A known customer does not wait, but returns to their
     // agent.
     if assignment.reason == AssignmentReason::LeastLoaded
@@ -190,20 +184,15 @@ pub(in crate::store) fn create_lead(
             _ => customer_agents::await_customer(ctx, submission, id)?,
         }
     }
-    Ok((
-        id,
-        lead.agent.and_then(|agent| {
-            ctx.state
-                .agent_pool
-                .agent(agent)
-                .map(|agent| agent.name.clone())
-        }),
-    ))
+    let agent = lead
+        .agent
+        .and_then(|agent| ctx.state.agent_pool.agent(agent));
+    Ok((id, agent.map(|agent| agent.name.clone())))
 }
 
 /// Removes an open lead from its agent, or from the waiting queue. The caller writes the row of the
 /// lead.
-fn unassign_lead(ctx: &mut WriteContext<'_>, id: LeadId, lead: &Lead) -> Result<(), StoreError> {
+fn unassign_lead(ctx: &mut WriteContext<'_>, id: LeadId, lead: &Lead) -> StoreResult<()> {
     match lead.agent {
         Some(agent) => {
             ctx.tables.open_leads.remove((agent, id))?;
@@ -219,12 +208,12 @@ fn unassign_lead(ctx: &mut WriteContext<'_>, id: LeadId, lead: &Lead) -> Result<
 /// The lead was assigned without a known customer. If the customer's previous agent is available,
 /// the lead moves to this agent. The next lead of this customer goes to the agent who then has the
 /// lead.
-pub(in crate::store) fn on_customer_named(
+pub fn on_customer_named(
     ctx: &mut WriteContext<'_>,
     submission: SubmissionId,
     flow: &FlowName,
     customer: &Customer,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     if customer.is_unknown() {
         return Ok(());
     }
@@ -255,7 +244,7 @@ fn reassign_to_previous_agent(
     id: LeadId,
     lead: &mut Lead,
     previous_agent: AgentId,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     let is_least_loaded =
         lead.state == LeadState::Open && lead.assignment.reason == AssignmentReason::LeastLoaded;
     let is_fresh = lead
@@ -264,11 +253,9 @@ fn reassign_to_previous_agent(
     if !is_least_loaded || !is_fresh || lead.agent == Some(previous_agent) {
         return Ok(());
     }
-    let assignment = ctx.state.agent_pool.choose_agent(
-        &lead.team,
-        ctx.now,
-        &[(previous_agent, AssignmentReason::KnownCustomer)],
-    );
+    let preferred = [(previous_agent, AssignmentReason::KnownCustomer)];
+    let pool = &mut ctx.state.agent_pool;
+    let assignment = pool.choose_agent(&lead.team, ctx.now, &preferred);
     if assignment.agent == Some(previous_agent)
         && assignment.reason == AssignmentReason::KnownCustomer
     {

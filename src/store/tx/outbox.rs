@@ -14,11 +14,11 @@ use crate::domain::ids::{FlowName, SubmissionId};
 use crate::domain::job::{Job, JobKind};
 
 use super::schedule;
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::writer::write_context::WriteContext;
 
 /// Event with at least one subscriber, not yet written.
-pub(in crate::store) struct PendingEvent {
+pub struct PendingEvent {
     kind: EventKind,
     flow: Option<FlowName>,
     subscribers: Vec<Subscriber>,
@@ -26,7 +26,7 @@ pub(in crate::store) struct PendingEvent {
 
 /// Returns the pending event of `kind` with its subscribers. Returns `None` if no destination is
 /// subscribed. In this case, the caller does not need to look up any data.
-pub(in crate::store) fn prepare_event(
+pub fn prepare_event(
     ctx: &WriteContext<'_>,
     kind: EventKind,
     flow: Option<&FlowName>,
@@ -39,31 +39,38 @@ pub(in crate::store) fn prepare_event(
     })
 }
 
+/// Emits an event that no submission caused. Writes nothing if no destination is subscribed.
+pub fn emit_event(
+    ctx: &mut WriteContext<'_>,
+    kind: EventKind,
+    data: &EventData<'_>,
+) -> StoreResult<()> {
+    match prepare_event(ctx, kind, data.flow) {
+        Some(pending) => pending.write_deliveries(ctx, None, data),
+        None => Ok(()),
+    }
+}
+
 impl PendingEvent {
     /// Writes the event and its deliveries. The deliveries are due at once.
-    pub(in crate::store) fn write_deliveries(
+    pub fn write_deliveries(
         self,
         ctx: &mut WriteContext<'_>,
         submission: Option<SubmissionId>,
         data: &EventData<'_>,
-    ) -> Result<(), StoreError> {
-        let Self {
-            kind,
-            flow,
-            subscribers,
-        } = self;
-        let body = render_body(kind, ctx.now, data);
+    ) -> StoreResult<()> {
+        let body = render_body(self.kind, ctx.now, data);
         let mut event = None;
         for Subscriber {
-            destination: to,
-            is_ordered: ordered,
-        } in &subscribers
+            destination,
+            is_ordered,
+        } in &self.subscribers
         {
             let id = ctx.state.counters.next_job();
             let delivery = Delivery {
-                webhook_id: webhook_id(id, ctx.now, to, &body),
-                destination: to.clone(),
-                ordering_key: data.ordering_key().filter(|_| *ordered),
+                webhook_id: webhook_id(id, ctx.now, destination, &body),
+                destination: destination.clone(),
+                ordering_key: data.ordering_key().filter(|_| *is_ordered),
                 event_id: *event.get_or_insert(id),
             };
             let job = Job::new(JobKind::Deliver, submission, ctx.now);
@@ -72,13 +79,12 @@ impl PendingEvent {
             schedule::enqueue_delivery(ctx, &delivery, job.due_at, id)?;
         }
         let Some(event) = event else { return Ok(()) };
-        let deliveries = u32::try_from(subscribers.len()).unwrap_or(u32::MAX);
         let row = Event {
-            kind,
+            kind: self.kind,
             occurred_at: ctx.now,
-            flow,
+            flow: self.flow,
             body,
-            delivery_count: deliveries,
+            delivery_count: u32::try_from(self.subscribers.len()).unwrap_or(u32::MAX),
         };
         ctx.tables.events.put(event, &row)?;
         Ok(())

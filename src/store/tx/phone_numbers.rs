@@ -9,7 +9,7 @@
 use crate::domain::health::number_traffic::NumberTraffic;
 
 use super::events;
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::engine::Rows;
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
@@ -25,7 +25,7 @@ pub struct RecordTraffic {
 impl Transaction for RecordTraffic {
     type Outcome = ();
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<()> {
         for (id, traffic) in &self.numbers {
             let was_silent = match ctx.tables.phone_numbers.get(id) {
                 Ok(known) => known.is_some_and(|known| known.is_silent()),

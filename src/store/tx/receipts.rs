@@ -18,7 +18,7 @@ use crate::domain::job::{Job, JobEvent, JobState};
 use crate::domain::time::Timestamp;
 
 use super::{attempts, customers, schedule, suspensions};
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::engine::Rows;
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
@@ -66,7 +66,7 @@ pub enum MessageOutcome {
 /// Result of [`record_message_outcome`]: `Yes` if a status of the attempt arrived before the
 /// response and has decided the outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) enum Superseded {
+pub enum Superseded {
     Yes,
     No,
 }
@@ -75,12 +75,9 @@ impl Transaction for BeginDelivery {
     /// `true` if the delivery still waits and may be sent.
     type Outcome = bool;
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<bool, StoreError> {
-        let is_scheduled = ctx
-            .tables
-            .jobs
-            .get(self.job_id)?
-            .is_some_and(|job| job.state == JobState::Scheduled);
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<bool> {
+        let job = ctx.tables.jobs.get(self.job_id)?;
+        let is_scheduled = job.is_some_and(|job| job.state == JobState::Scheduled);
         if is_scheduled {
             let receipt = ctx.tables.receipts.get(self.job_id)?.unwrap_or_default();
             let receipt = Receipt {
@@ -96,7 +93,7 @@ impl Transaction for BeginDelivery {
 impl Transaction for DeferDelivery {
     type Outcome = ();
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<()> {
         let mut job = ctx.tables.jobs.require(self.job_id)?;
         if job.state != JobState::Scheduled {
             return Ok(());
@@ -118,11 +115,11 @@ impl Transaction for DeferDelivery {
 }
 
 /// Records the message outcome of an attempt. If a status arrived before, its effect stays.
-pub(in crate::store) fn record_message_outcome(
+pub fn record_message_outcome(
     ctx: &mut WriteContext<'_>,
     id: JobId,
     outcome: &MessageOutcome,
-) -> Result<Superseded, StoreError> {
+) -> StoreResult<Superseded> {
     let known = ctx.tables.receipts.get(id)?.unwrap_or_default();
     let receipt = match outcome {
         MessageOutcome::Accepted(wamid) if known.has_failed(wamid) => return Ok(Superseded::Yes),
@@ -150,10 +147,7 @@ pub(in crate::store) fn record_message_outcome(
 }
 
 /// Applies a status and its consequences. A status of an unknown message changes nothing.
-pub(in crate::store) fn apply_status(
-    ctx: &mut WriteContext<'_>,
-    update: &StatusUpdate,
-) -> Result<(), StoreError> {
+pub fn apply_status(ctx: &mut WriteContext<'_>, update: &StatusUpdate) -> StoreResult<()> {
     let Some(id) = find_delivery_of_status(ctx, update)? else {
         return Ok(());
     };
@@ -184,7 +178,7 @@ fn confirm(
     id: JobId,
     mut job: Job,
     pending_attempt: PendingAttempt,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     let Ok(state) = job.state.transition(JobEvent::Finish) else {
         return Ok(());
     };
@@ -203,7 +197,7 @@ fn fail_after_acceptance(
     mut job: Job,
     pending_attempt: Option<PendingAttempt>,
     error: CloudError,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     if !matches!(job.state, JobState::Done | JobState::Scheduled) {
         return Ok(());
     }
@@ -214,24 +208,20 @@ fn fail_after_acceptance(
     let attempts = job
         .attempts_since_manual_retry
         .saturating_add(u32::from(uncounted.is_some()));
-    let (decision, event) = match cloud_error::retry_after_failed_status(error, attempts) {
-        Some(pause) => (
-            RetryDecision::RetryAt {
-                at: ctx.now.plus(pause),
-            },
-            JobEvent::Retry,
-        ),
-        None => (RetryDecision::GiveUp, JobEvent::MarkDead),
+    let decision = match cloud_error::retry_after_failed_status(error, attempts) {
+        Some(pause) => RetryDecision::RetryAt {
+            at: ctx.now.plus(pause),
+        },
+        None => RetryDecision::GiveUp,
     };
-    match (uncounted, job.state.transition(event)) {
-        (Some(pending_attempt), Ok(state)) => attempts::record_failed_attempt(
-            ctx,
-            id,
-            &mut job,
-            state,
-            &pending_attempt.to_attempt(Some(reason)),
-            decision,
-        )?,
+    match (
+        uncounted,
+        job.state.transition(attempts::event_of(decision)),
+    ) {
+        (Some(pending_attempt), Ok(state)) => {
+            let attempt = pending_attempt.to_attempt(Some(reason));
+            attempts::record_failed_attempt(ctx, id, &mut job, state, &attempt, decision)?;
+        }
         _ => attempts::reopen(ctx, id, &mut job, &reason, decision)?,
     }
     if error.blocks_destination() {
@@ -245,7 +235,7 @@ fn fail_after_acceptance(
 fn find_delivery_of_status(
     ctx: &WriteContext<'_>,
     update: &StatusUpdate,
-) -> Result<Option<JobId>, StoreError> {
+) -> StoreResult<Option<JobId>> {
     let Some(callback) = &update.callback else {
         return ctx.tables.wamids.get(&update.wamid);
     };
@@ -256,15 +246,15 @@ fn find_delivery_of_status(
 }
 
 /// Makes the deliveries due that waited for the customer of `submission`, who is known now.
-pub(in crate::store) fn release_awaiting_customer(
+pub fn release_awaiting_customer(
     ctx: &mut WriteContext<'_>,
     submission: SubmissionId,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     let range = (submission, JobId::MIN)..=(submission, JobId::MAX);
     let rows = ctx.tables.awaiting_customer.range(range.clone())?;
     let waiting = rows
         .map(|row| Ok(row?.key().1))
-        .collect::<Result<Vec<_>, StoreError>>()?;
+        .collect::<StoreResult<Vec<_>>>()?;
     ctx.tables.awaiting_customer.remove_range(range)?;
     for id in waiting {
         let Some(mut job) = ctx.tables.jobs.get(id)? else {
@@ -279,12 +269,12 @@ pub(in crate::store) fn release_awaiting_customer(
 
 /// Removes the receipt of a delivery, the index row of `wamid`, and the row that waits for the
 /// customer of `submission`.
-pub(in crate::store) fn remove_receipt(
+pub fn remove_receipt(
     ctx: &mut WriteContext<'_>,
     id: JobId,
     wamid: Option<&str>,
     submission: Option<SubmissionId>,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     ctx.tables.receipts.remove(id)?;
     if let Some(wamid) = wamid {
         ctx.tables.wamids.remove(wamid)?;
@@ -295,19 +285,7 @@ pub(in crate::store) fn remove_receipt(
     Ok(())
 }
 
-/// Returns Meta's ID of the message that delivery `id` became.
-pub(in crate::store) fn find_wamid(
-    ctx: &WriteContext<'_>,
-    id: JobId,
-) -> Result<Option<Box<str>>, StoreError> {
-    Ok(ctx
-        .tables
-        .receipts
-        .get(id)?
-        .and_then(|receipt| receipt.wamid))
-}
-
-fn is_customer_known(ctx: &WriteContext<'_>, submission: SubmissionId) -> Result<bool, StoreError> {
+fn is_customer_known(ctx: &WriteContext<'_>, submission: SubmissionId) -> StoreResult<bool> {
     let row = ctx.tables.submissions.require(submission)?;
     let customer = customers::customer_of_submission(ctx, submission, &row.submission.customer)?;
     Ok(!customer.is_unknown())
@@ -322,13 +300,12 @@ fn index_wamid(
     id: JobId,
     previous: Option<&str>,
     wamid: &str,
-) -> Result<(), StoreError> {
-    match previous {
-        Some(previous) if previous == wamid => return Ok(()),
-        Some(previous) => {
-            ctx.tables.wamids.remove(previous)?;
-        }
-        None => {}
+) -> StoreResult<()> {
+    if previous == Some(wamid) {
+        return Ok(());
+    }
+    if let Some(previous) = previous {
+        ctx.tables.wamids.remove(previous)?;
     }
     ctx.tables.wamids.put(wamid, &id)?;
     Ok(())

@@ -16,13 +16,13 @@
 
 use crate::domain::submission::IdempotencyKey;
 
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::engine::Rows;
 use crate::store::rows::responses::CachedResponse;
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
 /// Maximum size of all stored responses in bytes: about a hundred thousand typical responses.
-pub(in crate::store) const CACHE_BYTES_MAX: u64 = 64 << 20;
+pub const CACHE_BYTES_MAX: u64 = 64 << 20;
 
 /// Maximum number of requests evicted for each new request beyond the limit. The value is more than
 /// 1, so that a file shrinks to a lowered limit. The value is small, so that no commit is delayed.
@@ -63,7 +63,7 @@ impl Transaction for StoreResponse {
         self.response.body.len()
     }
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<CacheOutcome, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<CacheOutcome> {
         match find_response(ctx, self.encrypted_request_key)? {
             Some(existing) => Ok(existing),
             None => store_response(ctx, self.encrypted_request_key, &self.response)
@@ -75,7 +75,7 @@ impl Transaction for StoreResponse {
 impl Transaction for GetResponse {
     type Outcome = Option<CachedResponse>;
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<Option<CachedResponse>, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<Option<CachedResponse>> {
         Ok(match find_response(ctx, self.encrypted_request_key)? {
             Some(CacheOutcome::Existing(response)) => Some(response),
             _ => None,
@@ -84,10 +84,10 @@ impl Transaction for GetResponse {
 }
 
 /// Returns `true` if the request was answered. Returns `false` if there is no request key.
-pub(in crate::store) fn is_replayed_request(
+pub fn is_replayed_request(
     ctx: &WriteContext<'_>,
     request: Option<IdempotencyKey>,
-) -> Result<bool, StoreError> {
+) -> StoreResult<bool> {
     Ok(match request {
         Some(request) => find_request_number(ctx, request)?.is_some(),
         None => false,
@@ -97,7 +97,7 @@ pub(in crate::store) fn is_replayed_request(
 fn find_response(
     ctx: &WriteContext<'_>,
     request: IdempotencyKey,
-) -> Result<Option<CacheOutcome>, StoreError> {
+) -> StoreResult<Option<CacheOutcome>> {
     let Some(number) = find_request_number(ctx, request)? else {
         return Ok(None);
     };
@@ -111,7 +111,7 @@ fn find_response(
 fn find_request_number(
     ctx: &WriteContext<'_>,
     request: IdempotencyKey,
-) -> Result<Option<u64>, StoreError> {
+) -> StoreResult<Option<u64>> {
     ctx.tables.encrypted_requests.get(request.as_bytes())
 }
 
@@ -120,7 +120,7 @@ fn store_response(
     ctx: &mut WriteContext<'_>,
     request: IdempotencyKey,
     response: &CachedResponse,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     let number = record_request(ctx, request)?;
     let bytes = ctx.tables.cached_responses.put_sized(number, response)?;
     ctx.state.cached_response_bytes = ctx.state.cached_response_bytes.saturating_add(bytes);
@@ -134,19 +134,15 @@ fn store_response(
 
 /// Records that a request was answered, and evicts the oldest requests beyond the limit. Returns
 /// the number of the request.
-fn record_request(ctx: &mut WriteContext<'_>, request: IdempotencyKey) -> Result<u64, StoreError> {
-    let last = ctx
-        .tables
-        .encrypted_request_log
-        .last()?
-        .map_or(0, |row| row.key());
+fn record_request(ctx: &mut WriteContext<'_>, request: IdempotencyKey) -> StoreResult<u64> {
+    let (log, requests) = (
+        &mut ctx.tables.encrypted_request_log,
+        &mut ctx.tables.encrypted_requests,
+    );
+    let last = log.last()?.map_or(0, |row| row.key());
     let number = last.saturating_add(1);
-    ctx.tables
-        .encrypted_request_log
-        .put(number, request.as_bytes())?;
-    ctx.tables
-        .encrypted_requests
-        .put(request.as_bytes(), &number)?;
+    log.put(number, request.as_bytes())?;
+    requests.put(request.as_bytes(), &number)?;
     for _ in 0..EVICTIONS_PER_REQUEST {
         if ctx.tables.encrypted_request_log.len()? <= ctx.state.max_encrypted_requests {
             break;
@@ -156,7 +152,7 @@ fn record_request(ctx: &mut WriteContext<'_>, request: IdempotencyKey) -> Result
     Ok(number)
 }
 
-fn evict_oldest_request(ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+fn evict_oldest_request(ctx: &mut WriteContext<'_>) -> StoreResult<()> {
     let (number, request) = match ctx.tables.encrypted_request_log.pop_first()? {
         Some(oldest) => (oldest.key(), oldest.value()?),
         None => return Ok(()),
@@ -173,12 +169,10 @@ fn evict_oldest_request(ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn evict_oldest_response(ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+fn evict_oldest_response(ctx: &mut WriteContext<'_>) -> StoreResult<()> {
     if let Some(oldest) = ctx.tables.cached_responses.pop_first()? {
-        ctx.state.cached_response_bytes = ctx
-            .state
-            .cached_response_bytes
-            .saturating_sub(oldest.stored_bytes());
+        let cached_bytes = &mut ctx.state.cached_response_bytes;
+        *cached_bytes = cached_bytes.saturating_sub(oldest.stored_bytes());
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ use super::deliveries::{self, PurgeableDelivery};
 use super::purge_result::{PurgeCursor, PurgeResult};
 use super::retention_queue::{self, RetentionEntry, RetentionQueue};
 use super::{bookings, completions, customer_agents, customer_changes, drafts};
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::engine::Rows;
 use crate::store::expiry_clock::downtime::minus;
 use crate::store::rows::drafts::StoredDraft;
@@ -96,7 +96,7 @@ struct PurgeableSubmission {
 impl Transaction for PurgeSlice {
     type Outcome = PurgeResult;
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<PurgeResult, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<PurgeResult> {
         match self.cursor {
             PurgeCursor::Keys => self.purge_keys(ctx),
             PurgeCursor::Queue(queue) => self.purge_queue(ctx, queue),
@@ -105,7 +105,7 @@ impl Transaction for PurgeSlice {
 }
 
 impl PurgeSlice {
-    fn purge_keys(&self, ctx: &mut WriteContext<'_>) -> Result<PurgeResult, StoreError> {
+    fn purge_keys(&self, ctx: &mut WriteContext<'_>) -> StoreResult<PurgeResult> {
         let mut result = PurgeResult::new(Some(PurgeCursor::Queue(RetentionQueue::Submissions)));
         let state = &mut *ctx.state;
         let expired = state.dedup.remove_expired(
@@ -135,7 +135,7 @@ impl PurgeSlice {
         &self,
         ctx: &mut WriteContext<'_>,
         queue: RetentionQueue,
-    ) -> Result<PurgeResult, StoreError> {
+    ) -> StoreResult<PurgeResult> {
         let next = queue.next_queue().map(PurgeCursor::Queue);
         let mut result = PurgeResult::new(next);
         // No flow has an abandon timeout, so no draft counts as abandoned.
@@ -204,7 +204,7 @@ impl PurgeSlice {
         until: Timestamp,
         recheck_at: Timestamp,
         bytes: &mut u64,
-    ) -> Result<PurgeDecision, StoreError> {
+    ) -> StoreResult<PurgeDecision> {
         let tables = &ctx.tables;
         let (id, key) = (
             u64::try_from(entry.row).unwrap_or_default(),
@@ -286,7 +286,7 @@ fn decide_submission(
     id: SubmissionId,
     recheck_at: Timestamp,
     bytes: &mut u64,
-) -> Result<PurgeDecision, StoreError> {
+) -> StoreResult<PurgeDecision> {
     let tables = &ctx.tables;
     let Some(row) = tables.submissions.get_sized(id, bytes)? else {
         return Ok(PurgeDecision::DropEntry);
@@ -337,7 +337,7 @@ fn apply_decision(
     queue: RetentionQueue,
     row: u128,
     decision: PurgeDecision,
-) -> Result<usize, StoreError> {
+) -> StoreResult<usize> {
     let (id, key) = (u64::try_from(row).unwrap_or_default(), row.to_be_bytes());
     match decision {
         PurgeDecision::DropEntry => return Ok(0),
@@ -378,7 +378,7 @@ fn remove_submission(
     ctx: &mut WriteContext<'_>,
     id: SubmissionId,
     purgeable: &PurgeableSubmission,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     ctx.tables.submissions.remove(id)?;
     ctx.tables
         .late_arrivals
@@ -394,7 +394,7 @@ fn remove_submission(
     Ok(())
 }
 
-fn remove_job(ctx: &mut WriteContext<'_>, job: JobId) -> Result<(), StoreError> {
+fn remove_job(ctx: &mut WriteContext<'_>, job: JobId) -> StoreResult<()> {
     ctx.tables.jobs.remove(job)?;
     ctx.tables.last_ends.remove(job)?;
     ctx.tables
@@ -405,11 +405,11 @@ fn remove_job(ctx: &mut WriteContext<'_>, job: JobId) -> Result<(), StoreError> 
 
 /// Removes the failed attempts of a job with their responses. The response to the last attempt
 /// stays.
-fn remove_failed_attempts(ctx: &mut WriteContext<'_>, job: JobId) -> Result<usize, StoreError> {
+fn remove_failed_attempts(ctx: &mut WriteContext<'_>, job: JobId) -> StoreResult<usize> {
     let rows = ctx.tables.attempts.range((job, 0)..=(job, u32::MAX))?;
     let keys = rows
         .map(|row| Ok(row?.key()))
-        .collect::<Result<Vec<_>, StoreError>>()?;
+        .collect::<StoreResult<Vec<_>>>()?;
     for key in &keys {
         ctx.tables.attempts.remove(*key)?;
         ctx.tables.delivery_responses.remove(*key)?;

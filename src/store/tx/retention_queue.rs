@@ -15,7 +15,7 @@ use crate::domain::ids::JobId;
 use crate::domain::job::{Job, JobKind};
 use crate::domain::time::Timestamp;
 
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::engine::Rows;
 use crate::store::writer::write_context::WriteContext;
 
@@ -42,9 +42,16 @@ pub enum RetentionQueue {
 
 /// Queue entry: the reading of the expiry clock, and the ID or key of the row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) struct RetentionEntry {
-    pub(in crate::store) stamp: Timestamp,
-    pub(in crate::store) row: u128,
+pub struct RetentionEntry {
+    pub stamp: Timestamp,
+    pub row: u128,
+}
+
+impl RetentionEntry {
+    /// Returns the key of the row that stores the entry in `queue`.
+    const fn key(self, queue: RetentionQueue) -> (u8, Timestamp, u128) {
+        (queue.code(), self.stamp, self.row)
+    }
 }
 
 impl RetentionQueue {
@@ -83,26 +90,22 @@ impl RetentionQueue {
 }
 
 /// Adds a row to `queue` with the current reading of the expiry clock.
-pub(in crate::store) fn enqueue_row(
+pub fn enqueue_row(
     ctx: &mut WriteContext<'_>,
     queue: RetentionQueue,
     row: u128,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     let stamp = ctx.expiry_now;
     insert_entry(ctx, queue, RetentionEntry { stamp, row })
 }
 
 /// Converts a hashed key to the row number of an entry.
-pub(in crate::store) const fn row_of_key(key: &[u8; 16]) -> u128 {
+pub const fn row_of_key(key: &[u8; 16]) -> u128 {
     u128::from_be_bytes(*key)
 }
 
 /// Adds the rows of a job that has just finished to the queues.
-pub(in crate::store) fn enqueue_finished_job(
-    ctx: &mut WriteContext<'_>,
-    id: JobId,
-    job: &Job,
-) -> Result<(), StoreError> {
+pub fn enqueue_finished_job(ctx: &mut WriteContext<'_>, id: JobId, job: &Job) -> StoreResult<()> {
     match (job.kind, job.submission_id) {
         (JobKind::Process, Some(submission)) => {
             enqueue_row(ctx, RetentionQueue::Submissions, submission.get().into())?;
@@ -125,65 +128,51 @@ pub(in crate::store) fn enqueue_finished_job(
 ///
 /// The entries of its first finish stay in the queues. [`ended_later`] distinguishes the entries of
 /// the first finish from those of the last.
-pub(in crate::store) fn job_runs_again(
-    ctx: &mut WriteContext<'_>,
-    id: JobId,
-) -> Result<(), StoreError> {
+pub fn job_runs_again(ctx: &mut WriteContext<'_>, id: JobId) -> StoreResult<()> {
     ctx.tables.last_ends.put(id, &Timestamp::ZERO)?;
     Ok(())
 }
 
 /// Returns `true` if the job finished again after the finish that made `entry`. The last finish has
 /// separate entries.
-pub(in crate::store) fn ended_later(
-    ctx: &WriteContext<'_>,
-    id: JobId,
-    entry: RetentionEntry,
-) -> Result<bool, StoreError> {
+pub fn ended_later(ctx: &WriteContext<'_>, id: JobId, entry: RetentionEntry) -> StoreResult<bool> {
     let last_end = ctx.tables.last_ends.get(id)?;
     Ok(last_end.is_some_and(|end| entry.stamp < end))
 }
 
 /// Lists at most `max_entries` entries of `queue` up to `until`, oldest first.
-pub(in crate::store) fn list_oldest(
+pub fn list_oldest(
     ctx: &WriteContext<'_>,
     queue: RetentionQueue,
     until: Timestamp,
     max_entries: usize,
-) -> Result<Vec<RetentionEntry>, StoreError> {
+) -> StoreResult<Vec<RetentionEntry>> {
     let range = (queue.code(), Timestamp::ZERO, 0)..=(queue.code(), until, u128::MAX);
-    let entries = ctx
-        .tables
-        .retention
-        .range(range)?
-        .take(max_entries)
+    let entries = ctx.tables.retention.range(range)?.take(max_entries);
+    entries
         .map(|entry| {
             let (_, stamp, row) = entry?.key();
             Ok(RetentionEntry { stamp, row })
-        });
-    entries.collect()
+        })
+        .collect()
 }
 
 /// Removes an entry from `queue`.
-pub(in crate::store) fn remove_entry(
+pub fn remove_entry(
     ctx: &mut WriteContext<'_>,
     queue: RetentionQueue,
     entry: RetentionEntry,
-) -> Result<(), StoreError> {
-    ctx.tables
-        .retention
-        .remove((queue.code(), entry.stamp, entry.row))?;
+) -> StoreResult<()> {
+    ctx.tables.retention.remove(entry.key(queue))?;
     Ok(())
 }
 
 /// Adds an entry to `queue`.
-pub(in crate::store) fn insert_entry(
+pub fn insert_entry(
     ctx: &mut WriteContext<'_>,
     queue: RetentionQueue,
     entry: RetentionEntry,
-) -> Result<(), StoreError> {
-    ctx.tables
-        .retention
-        .add((queue.code(), entry.stamp, entry.row))?;
+) -> StoreResult<()> {
+    ctx.tables.retention.add(entry.key(queue))?;
     Ok(())
 }

@@ -9,18 +9,18 @@ use crate::domain::job::{Job, JobKind, JobState};
 use crate::domain::time::Timestamp;
 
 use super::retention_queue;
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::engine::Rows;
 use crate::store::rows::tallies::Tally;
 use crate::store::writer::write_context::WriteContext;
 
 /// Adds a job to the schedule. `target` is the destination of a delivery, or `None` for other jobs.
-pub(in crate::store) fn schedule_job(
+pub fn schedule_job(
     ctx: &mut WriteContext<'_>,
     target: Option<&DestinationName>,
     at: Timestamp,
     id: JobId,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     if let Some(destination) = target {
         let name = destination.as_str();
         if ctx.tables.deliveries_due.add((name, at, id))? {
@@ -36,12 +36,12 @@ pub(in crate::store) fn schedule_job(
 
 /// Adds a new delivery to the schedule of its destination. If an earlier delivery of the same
 /// customer must be sent first, adds the new delivery to the ordered queue behind it.
-pub(in crate::store) fn enqueue_delivery(
+pub fn enqueue_delivery(
     ctx: &mut WriteContext<'_>,
     delivery: &Delivery,
     at: Timestamp,
     id: JobId,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     let Some(queue) = delivery.ordering_key else {
         return schedule_job(ctx, Some(&delivery.destination), at, id);
     };
@@ -57,13 +57,13 @@ pub(in crate::store) fn enqueue_delivery(
 }
 
 /// Changes the state and due time of a job, both in its row and in the schedule.
-pub(in crate::store) fn move_job(
+pub fn move_job(
     ctx: &mut WriteContext<'_>,
     id: JobId,
     job: &mut Job,
     state: JobState,
     at: Timestamp,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     let delivery = match job.kind {
         JobKind::Deliver => Some(ctx.tables.deliveries.require(id)?),
         JobKind::Process | JobKind::Message => None,
@@ -105,7 +105,7 @@ fn advance_ordered_queue(
     ctx: &mut WriteContext<'_>,
     delivery: &Delivery,
     id: JobId,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     let (Some(queue), name) = (delivery.ordering_key, delivery.destination.as_str()) else {
         return Ok(());
     };
@@ -117,12 +117,8 @@ fn advance_ordered_queue(
         return Ok(());
     }
     loop {
-        let next = ctx
-            .tables
-            .ordered_queue
-            .range((name, &queue, JobId::MIN)..=(name, &queue, JobId::MAX))?
-            .next()
-            .transpose()?;
+        let range = (name, &queue, JobId::MIN)..=(name, &queue, JobId::MAX);
+        let next = ctx.tables.ordered_queue.range(range)?.next().transpose()?;
         let Some(next) = next.map(|row| row.key().2) else {
             ctx.tables.ordered_heads.remove((name, &queue))?;
             return Ok(());

@@ -6,7 +6,7 @@ use crate::domain::ids::SubmissionId;
 use crate::domain::submission::SubmissionChannel;
 use crate::domain::submission::inbound::InboundSubmission;
 
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::engine::Rows;
 use crate::store::rows::submissions::{LateArrival, StoredSubmission, list_late_arrivals};
 use crate::store::writer::write_context::WriteContext;
@@ -15,7 +15,7 @@ use crate::store::writer::write_context::WriteContext;
 ///
 /// Without this limit, a faulty sender could fill the disk. The first message that follows a form
 /// is always stored.
-pub(in crate::store) const LATE_ARRIVALS_MAX: usize = 16;
+pub const LATE_ARRIVALS_MAX: usize = 16;
 
 /// Submission with all its late arrivals.
 pub(super) struct SubmissionHistory {
@@ -27,10 +27,7 @@ pub(super) struct SubmissionHistory {
 impl SubmissionHistory {
     /// Loads a submission with its late arrivals. Returns `None` if retention has removed the
     /// submission.
-    pub(super) fn load(
-        ctx: &WriteContext<'_>,
-        id: SubmissionId,
-    ) -> Result<Option<Self>, StoreError> {
+    pub(super) fn load(ctx: &WriteContext<'_>, id: SubmissionId) -> StoreResult<Option<Self>> {
         let Some(first) = ctx.tables.submissions.get(id)? else {
             return Ok(None);
         };
@@ -46,24 +43,25 @@ impl SubmissionHistory {
     }
 
     pub(super) fn customers(&self) -> impl Iterator<Item = &Customer> {
-        [&self.first.submission.customer].into_iter().chain(
-            self.late_arrivals
-                .iter()
-                .map(|late_arrival| &late_arrival.customer),
-        )
+        let later = self
+            .late_arrivals
+            .iter()
+            .map(|late_arrival| &late_arrival.customer);
+        [&self.first.submission.customer].into_iter().chain(later)
     }
 
     /// Compares the customer of an arrival with all known names of the customer of this submission.
     pub(super) fn compare_customer(&self, customer: &Customer) -> CustomerMatch {
-        let found: Vec<CustomerMatch> = self
-            .customers()
-            .map(|known| known.compare(customer))
-            .collect();
-        let has = |likeness| found.contains(&likeness);
-        match (has(CustomerMatch::Same), has(CustomerMatch::Different)) {
-            (true, _) => CustomerMatch::Same,
-            (false, true) => CustomerMatch::Different,
-            (false, false) => CustomerMatch::Unknown,
+        let has = |likeness| {
+            self.customers()
+                .any(|known| known.compare(customer) == likeness)
+        };
+        if has(CustomerMatch::Same) {
+            CustomerMatch::Same
+        } else if has(CustomerMatch::Different) {
+            CustomerMatch::Different
+        } else {
+            CustomerMatch::Unknown
         }
     }
 
@@ -78,20 +76,16 @@ impl SubmissionHistory {
             .late_arrivals
             .iter()
             .map(|late_arrival| late_arrival.channel);
-        [self.first.submission.channel]
-            .into_iter()
-            .chain(later)
-            .any(|known| known.is_message() == channel.is_message())
+        let mut known = [self.first.submission.channel].into_iter().chain(later);
+        known.any(|known| known.is_message() == channel.is_message())
     }
 
     /// Returns `true` if the form ended at the flow's endpoint and the message that follows has not
     /// arrived.
     pub(super) fn awaits_message(&self) -> bool {
+        let mut later = self.late_arrivals.iter();
         !self.first.submission.channel.is_message()
-            && self
-                .late_arrivals
-                .iter()
-                .all(|late_arrival| late_arrival.message_id.is_none())
+            && later.all(|late_arrival| late_arrival.message_id.is_none())
     }
 
     /// Returns `true` if the fields of a message contradict this form and match a copy that no
@@ -145,7 +139,7 @@ impl SubmissionHistory {
 }
 
 /// Returns `true` if the fields that both texts contain are equal.
-pub(in crate::store) fn agrees_with(one: &str, other: &str) -> bool {
+pub fn agrees_with(one: &str, other: &str) -> bool {
     let object = |text| {
         serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).unwrap_or_default()
     };

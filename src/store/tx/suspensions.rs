@@ -4,7 +4,7 @@ use crate::domain::delivery::Suspension;
 use crate::domain::ids::{DestinationName, JobId};
 
 use super::events;
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::engine::Rows;
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
@@ -21,7 +21,7 @@ pub struct PauseDestination {
 impl Transaction for PauseDestination {
     type Outcome = Suspension;
 
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<Suspension, StoreError> {
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<Suspension> {
         let suspension = if self.is_paused {
             let previous = find_suspension(ctx, &self.destination)?;
             Suspension {
@@ -39,11 +39,11 @@ impl Transaction for PauseDestination {
 }
 
 /// Disables the destination of the delivery `job`, and emits the event of the suspension once.
-pub(in crate::store) fn disable_destination(
+pub fn disable_destination(
     ctx: &mut WriteContext<'_>,
     job: JobId,
     reason: &str,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     let destination = ctx.tables.deliveries.require(job)?.destination;
     let mut suspension = find_suspension(ctx, &destination)?;
     if suspension.disabled.is_none() {
@@ -57,25 +57,21 @@ pub(in crate::store) fn disable_destination(
 fn find_suspension(
     ctx: &WriteContext<'_>,
     destination: &DestinationName,
-) -> Result<Suspension, StoreError> {
-    Ok(ctx
-        .tables
-        .suspensions
-        .get(destination.as_str())?
-        .unwrap_or_default())
+) -> StoreResult<Suspension> {
+    let stored = ctx.tables.suspensions.get(destination.as_str())?;
+    Ok(stored.unwrap_or_default())
 }
 
 fn put_suspension(
     ctx: &mut WriteContext<'_>,
     destination: &DestinationName,
     suspension: &Suspension,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
+    let (table, name) = (&mut ctx.tables.suspensions, destination.as_str());
     if suspension.is_lifted() {
-        ctx.tables.suspensions.remove(destination.as_str())?;
+        table.remove(name)?;
     } else {
-        ctx.tables
-            .suspensions
-            .put(destination.as_str(), suspension)?;
+        table.put(name, suspension)?;
     }
     Ok(())
 }

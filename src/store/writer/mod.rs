@@ -6,7 +6,7 @@
 //! See [`self::write_queue`] for the contents of a batch and [`super::tx`] for the transactions.
 //! The code that starts the store decides what the process does after a failure.
 
-pub(in crate::store) mod dedup;
+pub(in crate::store) mod dedup_index;
 mod open_file;
 pub(in crate::store) mod queued_transaction;
 mod skipped_rows;
@@ -18,19 +18,20 @@ pub(in crate::store) mod writer_state;
 use std::cell::Cell;
 use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::domain::time::{Millis, Timestamp};
 use crate::panic::catch_panic;
 
-use super::StoreError;
 use super::data_file::{self, OpenedFile};
 use super::engine::OpenObserver;
 use super::expiry_clock::ExpiryClock;
 use super::options::StoreOptions;
 use super::rows::schema::{DELIVERIES_DUE, DUE};
 use super::state::{OpenProgress, ReadSource, StoreHealth, StoreState};
+use super::{StoreError, StoreResult};
 use open_file::{BatchOutcome, OpenFile};
 use queued_transaction::WriteRequest;
 use suspects::{find_suspect_deliveries, find_suspect_jobs};
@@ -80,27 +81,18 @@ impl Writer {
 
     /// Opens the file read-only and publishes it for readers until a stop signal.
     fn serve_read_only(&self) {
-        let lock_deadline = self
-            .clock
-            .elapsed()
-            .saturating_add(self.options.lock_timeout);
+        let lock_deadline = self.lock_deadline();
         loop {
             match data_file::open_read_only(&self.options, true) {
                 Ok(database) => {
                     self.shared.publish(ReadSource::before_full_disk(database));
                     self.shared.set_health(StoreHealth::Ready);
-                    while !self
-                        .queues
-                        .refuse_during(IDLE_TIMEOUT, &StoreError::NotOpen)
-                    {}
+                    while !self.is_stopped_during(IDLE_TIMEOUT) {}
                     self.shared.unpublish();
                     return self.shared.set_health(StoreHealth::Closed);
                 }
                 Err(StoreError::InUse(_)) if self.clock.elapsed() < lock_deadline => {
-                    if self
-                        .queues
-                        .refuse_during(LOCK_RETRY_INTERVAL, &StoreError::NotOpen)
-                    {
+                    if self.is_stopped_during(LOCK_RETRY_INTERVAL) {
                         return self.shared.set_health(StoreHealth::Closed);
                     }
                 }
@@ -109,14 +101,23 @@ impl Writer {
         }
     }
 
+    /// Returns the process clock at which the writer stops to wait for another process.
+    fn lock_deadline(&self) -> Duration {
+        self.clock
+            .elapsed()
+            .saturating_add(self.options.lock_timeout)
+    }
+
+    /// Refuses all transactions during `pause`. Returns `true` after a stop signal.
+    fn is_stopped_during(&self, pause: Duration) -> bool {
+        self.queues.refuse_during(pause, &StoreError::NotOpen)
+    }
+
     /// Opens the file and runs transactions. Opens the file again after a full disk.
     fn serve_read_write(&self) {
         let mut first = true;
         let mut pause = REOPEN_PAUSES[0];
-        let lock_deadline = self
-            .clock
-            .elapsed()
-            .saturating_add(self.options.lock_timeout);
+        let lock_deadline = self.lock_deadline();
         let mut is_logged = false;
         loop {
             match self.open_file(first) {
@@ -139,10 +140,7 @@ impl Writer {
                             "another flowgate command or server has the data file open: waiting up to {seconds} s"
                         );
                     }
-                    if self
-                        .queues
-                        .refuse_during(LOCK_RETRY_INTERVAL, &StoreError::NotOpen)
-                    {
+                    if self.is_stopped_during(LOCK_RETRY_INTERVAL) {
                         return self.shared.set_health(StoreHealth::Closed);
                     }
                     continue;
@@ -171,11 +169,8 @@ impl Writer {
 
     /// Publishes the last commit for readers until the file is open again.
     fn publish_last_commit(&self) {
-        if self
-            .shared
-            .read_source()
-            .is_some_and(|readable| readable.is_before_full_disk)
-        {
+        let readable = self.shared.read_source();
+        if readable.is_some_and(|readable| readable.is_before_full_disk) {
             return;
         }
         self.shared.unpublish();
@@ -188,10 +183,10 @@ impl Writer {
     }
 
     /// Opens the file and rebuilds the writer state.
-    fn open_file(&self, first: bool) -> Result<OpenFile, StoreError> {
+    fn open_file(&self, first: bool) -> StoreResult<OpenFile> {
         let started = self.clock.elapsed();
         let now = self.clock.now();
-        let observer: Arc<dyn OpenObserver> = Arc::new(OpenProgress::new(Arc::clone(&self.shared)));
+        let observer: Arc<dyn OpenObserver> = Arc::new(OpenProgress(Arc::clone(&self.shared)));
         let OpenedFile {
             database,
             mut counters,
@@ -199,14 +194,12 @@ impl Writer {
         let unclean = !counters.is_clean;
         let clock = self.expiry_clock.take().unwrap_or_else(|| {
             // The verification of the file may have taken long, so both clocks are read now.
-            let clock = ExpiryClock::resume(
-                &counters.clock,
-                self.clock.now(),
-                self.clock.elapsed(),
-            );
-            if clock.uncounted_downtime() >= DOWNTIME_LOG_MIN {
+            let (wall, elapsed) = (self.clock.now(), self.clock.elapsed());
+            let clock = ExpiryClock::resume(&counters.clock, wall, elapsed);
+            let downtime = clock.uncounted_downtime();
+            if downtime >= DOWNTIME_LOG_MIN {
                 tracing::info!(
-                    retention.behind_ms = clock.uncounted_downtime().get(),
+                    retention.behind_ms = downtime.get(),
                     "long downtime by the wall clock: older rows count it toward retention and expiry over the next hours"
                 );
             }
@@ -218,14 +211,17 @@ impl Writer {
         let state = {
             let txn = database.begin_read()?;
             if first && unclean {
-                let jobs =
-                    find_suspect_jobs(&txn.open(DUE)?, self.options.max_jobs_in_flight, now)?;
-                let deliveries = find_suspect_deliveries(&txn.open(DELIVERIES_DUE)?, now)?;
-                self.shared.record_suspects(jobs, deliveries);
+                let max_jobs = self.options.max_jobs_in_flight;
+                *self.shared.suspect_jobs.lock() =
+                    find_suspect_jobs(&txn.open(DUE)?, max_jobs, now)?;
+                *self.shared.suspect_deliveries.lock() =
+                    find_suspect_deliveries(&txn.open(DELIVERIES_DUE)?, now)?;
             }
             WriterState::load(&self.options, counters, &txn, now)?
         };
-        self.shared.record_unreadable_rows(state.unreadable_rows);
+        self.shared
+            .unreadable_rows
+            .store(state.unreadable_rows, Ordering::Relaxed);
         let key_count = state.dedup.len();
         let mut open = OpenFile {
             database,
@@ -253,34 +249,27 @@ impl Writer {
         }
         tracing::info!(
             store.keys = key_count,
-            store.open_ms = millis(took),
+            store.open_ms = Millis::from_duration(took).get(),
             "data file open"
         );
         Ok(open)
     }
 
     /// Runs transactions until a stop signal.
-    fn process_queues(&self, mut open: OpenFile) -> Result<(), StoreError> {
+    fn process_queues(&self, mut open: OpenFile) -> StoreResult<()> {
         loop {
             let next = self.queues.next_action();
             // A reader has found damage.
             if let Some(error) = self.shared.failure() {
                 return Err(error);
             }
-            let stopping = match next {
-                WriterAction::Batch(batch) => {
-                    self.run_batch(&mut open, batch)?;
-                    false
-                }
+            match next {
+                WriterAction::Batch(batch) => self.run_batch(&mut open, batch)?,
                 WriterAction::Idle => {
-                    self.shared.counters.record_idle();
+                    self.shared.writer_stats.lock().last_batch = 0;
                     open.prepare_quick_repair()?;
-                    false
                 }
-                WriterAction::Stop => true,
-            };
-            if stopping {
-                return self.shut_down(open);
+                WriterAction::Stop => return self.shut_down(open),
             }
             if self.clock.elapsed().saturating_sub(open.space_checked_at) >= IDLE_TIMEOUT {
                 self.check_free_space(&mut open);
@@ -293,13 +282,13 @@ impl Writer {
         &self,
         open: &mut OpenFile,
         mut batch: Vec<Box<dyn WriteRequest>>,
-    ) -> Result<(), StoreError> {
+    ) -> StoreResult<()> {
         let began = self.clock.elapsed();
         loop {
             match self.commit_batch(open, &mut batch, false) {
                 Ok(BatchOutcome::Committed { .. }) => {
                     let ended = self.clock.elapsed();
-                    self.shared.counters.record_batch(
+                    self.shared.writer_stats.lock().record_batch(
                         batch.len(),
                         ended.saturating_sub(began),
                         open.state.dedup.len(),
@@ -332,7 +321,7 @@ impl Writer {
         open: &mut OpenFile,
         requests: &mut [Box<dyn WriteRequest>],
         is_forced: bool,
-    ) -> Result<BatchOutcome, StoreError> {
+    ) -> StoreResult<BatchOutcome> {
         let now = self.clock.now();
         let clock = self.advance_expiry_clock(&open.state, now);
         let subscriptions = self.options.subscriptions.load();
@@ -368,7 +357,7 @@ impl Writer {
     ///
     /// A full disk is no error here: the acknowledged transactions are on disk, and the next start
     /// verifies the whole file.
-    fn shut_down(&self, mut open: OpenFile) -> Result<(), StoreError> {
+    fn shut_down(&self, mut open: OpenFile) -> StoreResult<()> {
         self.shared.set_health(StoreHealth::Closed);
         let drained = self.drain_queues(&mut open);
         self.shared.unpublish();
@@ -395,7 +384,7 @@ impl Writer {
     }
 
     /// Commits the transactions that still wait, and records a clean shutdown.
-    fn drain_queues(&self, open: &mut OpenFile) -> Result<(), StoreError> {
+    fn drain_queues(&self, open: &mut OpenFile) -> StoreResult<()> {
         while let Some(batch) = self.queues.drain_batch() {
             self.run_batch(open, batch)?;
         }
@@ -414,8 +403,4 @@ impl Writer {
             _ => StoreHealth::Ready,
         });
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

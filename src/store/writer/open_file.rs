@@ -11,9 +11,9 @@ use crate::panic::catch_panic;
 use super::queued_transaction::WriteRequest;
 use super::write_context::WriteContext;
 use super::writer_state::WriterState;
-use crate::store::StoreError;
 use crate::store::engine::{Database, WriteTxn};
 use crate::store::expiry_clock::ExpiryClock;
+use crate::store::{StoreError, StoreResult};
 
 /// Open file with its state.
 pub(super) struct OpenFile {
@@ -48,50 +48,40 @@ impl OpenFile {
         now: Timestamp,
         clock: &ExpiryClock,
         subscriptions: Arc<Subscriptions>,
-    ) -> Result<BatchOutcome, StoreError> {
+    ) -> StoreResult<BatchOutcome> {
         let faults = self.database.faults();
+        let commit = || {
+            let txn = self.database.begin_write()?;
+            let mut ctx =
+                WriteContext::begin(&txn, &mut self.state, now, clock, is_forced, subscriptions)?;
+            for (index, request) in requests.iter_mut().enumerate() {
+                if let Err(error) = request.apply(&mut ctx) {
+                    drop(ctx);
+                    return self.abort_batch(txn, index, error);
+                }
+            }
+            let outcome = BatchOutcome::Committed {
+                has_new_jobs: ctx.has_new_jobs,
+                has_new_deliveries: ctx.has_new_deliveries,
+            };
+            if !ctx.needs_commit() {
+                drop(ctx);
+                txn.abort()?;
+                return Ok(outcome);
+            }
+            ctx.finalize()?;
+            drop(ctx);
+            txn.commit()?;
+            self.state.apply_commit();
+            self.needs_repair = true;
+            Ok(outcome)
+        };
         // A panic in the engine means that its pages are invalid. The writer must not confirm any
         // transaction after such a panic.
-        match catch_panic(|| self.commit_unguarded(requests, is_forced, now, clock, subscriptions))
-        {
-            Ok(Ok(ended)) => Ok(ended),
-            Ok(Err(error)) => Err(faults.cause_of(error)),
+        match catch_panic(commit) {
+            Ok(result) => result.map_err(|error| faults.cause_of(error)),
             Err(panic) => Err(StoreError::Damaged(panic)),
         }
-    }
-
-    fn commit_unguarded(
-        &mut self,
-        requests: &mut [Box<dyn WriteRequest>],
-        is_forced: bool,
-        now: Timestamp,
-        clock: &ExpiryClock,
-        subscriptions: Arc<Subscriptions>,
-    ) -> Result<BatchOutcome, StoreError> {
-        let txn = self.database.begin_write()?;
-        let mut ctx =
-            WriteContext::begin(&txn, &mut self.state, now, clock, is_forced, subscriptions)?;
-        for (index, request) in requests.iter_mut().enumerate() {
-            if let Err(error) = request.apply(&mut ctx) {
-                drop(ctx);
-                return self.abort_batch(txn, index, error);
-            }
-        }
-        let outcome = BatchOutcome::Committed {
-            has_new_jobs: ctx.has_new_jobs,
-            has_new_deliveries: ctx.has_new_deliveries,
-        };
-        if !ctx.needs_commit() {
-            drop(ctx);
-            txn.abort()?;
-            return Ok(outcome);
-        }
-        ctx.finalize()?;
-        drop(ctx);
-        txn.commit()?;
-        self.state.apply_commit();
-        self.needs_repair = true;
-        Ok(outcome)
     }
 
     /// Aborts the transaction of a batch in which the request at `index` failed.
@@ -100,7 +90,7 @@ impl OpenFile {
         txn: WriteTxn,
         index: usize,
         error: StoreError,
-    ) -> Result<BatchOutcome, StoreError> {
+    ) -> StoreResult<BatchOutcome> {
         txn.abort()?;
         if !error.affects_one_row() {
             return Err(error);
@@ -111,7 +101,7 @@ impl OpenFile {
     }
 
     /// Leaves the file in a state that opens at once even after a crash.
-    pub(super) fn prepare_quick_repair(&mut self) -> Result<(), StoreError> {
+    pub(super) fn prepare_quick_repair(&mut self) -> StoreResult<()> {
         if !mem::take(&mut self.needs_repair) {
             return Ok(());
         }

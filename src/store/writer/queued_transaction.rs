@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::write_context::{Timing, Transaction, WriteContext};
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreResult};
 
 /// Transaction of any type, with its reply callback.
-pub(in crate::store) trait WriteRequest: Send {
+pub trait WriteRequest: Send {
     fn weight(&self) -> usize;
     fn bytes(&self) -> usize;
     /// Applies the transaction to `ctx` and stores the outcome.
-    fn apply(&mut self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError>;
+    fn apply(&mut self, ctx: &mut WriteContext<'_>) -> StoreResult<()>;
     /// Replies with the outcome after the commit.
     fn reply_outcome(self: Box<Self>, began: Duration, ended: Duration);
     /// Replies with the error of the failed transaction.
@@ -18,7 +18,7 @@ pub(in crate::store) trait WriteRequest: Send {
 }
 
 /// Transaction with the callback that gets its outcome.
-pub(in crate::store) struct QueuedTransaction<T: Transaction, R> {
+pub struct QueuedTransaction<T: Transaction, R> {
     transaction: T,
     reply: R,
     /// Process clock at the time of queueing.
@@ -29,13 +29,9 @@ pub(in crate::store) struct QueuedTransaction<T: Transaction, R> {
 impl<T, R> QueuedTransaction<T, R>
 where
     T: Transaction,
-    R: FnOnce(Result<T::Outcome, StoreError>, Timing) + Send + 'static,
+    R: FnOnce(StoreResult<T::Outcome>, Timing) + Send + 'static,
 {
-    pub(in crate::store) fn boxed(
-        transaction: T,
-        reply: R,
-        queued_at: Duration,
-    ) -> Box<dyn WriteRequest> {
+    pub fn boxed(transaction: T, reply: R, queued_at: Duration) -> Box<dyn WriteRequest> {
         Box::new(Self {
             transaction,
             reply,
@@ -48,7 +44,7 @@ where
 impl<T, R> WriteRequest for QueuedTransaction<T, R>
 where
     T: Transaction,
-    R: FnOnce(Result<T::Outcome, StoreError>, Timing) + Send + 'static,
+    R: FnOnce(StoreResult<T::Outcome>, Timing) + Send + 'static,
 {
     fn weight(&self) -> usize {
         self.transaction.weight()
@@ -58,7 +54,7 @@ where
         self.transaction.bytes()
     }
 
-    fn apply(&mut self, ctx: &mut WriteContext<'_>) -> Result<(), StoreError> {
+    fn apply(&mut self, ctx: &mut WriteContext<'_>) -> StoreResult<()> {
         self.outcome = Some(self.transaction.apply(ctx)?);
         Ok(())
     }

@@ -1,11 +1,11 @@
 //! Counts and logs the unreadable rows that the writer skips when it opens the file.
 
-use crate::store::StoreError;
+use crate::store::StoreResult;
 
 /// Counts unreadable rows that the writer state skips. Without this, one unreadable row would block
 /// all other rows.
 #[derive(Default)]
-pub(in crate::store) struct SkippedRows {
+pub struct SkippedRows {
     rows: u64,
 }
 
@@ -14,10 +14,7 @@ impl SkippedRows {
     const LOGGED_MAX: u64 = 20;
 
     /// Returns the row, or logs and counts the row if it is unreadable.
-    pub(in crate::store) fn skip_unreadable<T>(
-        &mut self,
-        row: Result<T, StoreError>,
-    ) -> Result<Option<T>, StoreError> {
+    pub fn skip_unreadable<T>(&mut self, row: StoreResult<T>) -> StoreResult<Option<T>> {
         match row {
             Ok(row) => Ok(Some(row)),
             Err(error) if error.affects_one_row() => {

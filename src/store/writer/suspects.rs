@@ -5,7 +5,7 @@ use std::ops::Bound;
 use crate::domain::ids::JobId;
 use crate::domain::time::Timestamp;
 
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::engine::{Rows, Text};
 
 /// Maximum number of suspect deliveries per destination.
@@ -21,7 +21,7 @@ pub(super) fn find_suspect_jobs(
     due: &impl Rows<Key = (Timestamp, JobId), Value = ()>,
     max_jobs_in_flight: usize,
     now: Timestamp,
-) -> Result<Vec<JobId>, StoreError> {
+) -> StoreResult<Vec<JobId>> {
     due.range(..=(now, JobId::MAX))?
         .take(max_jobs_in_flight)
         .map(|row| Ok(row?.key().1))
@@ -33,7 +33,7 @@ pub(super) fn find_suspect_jobs(
 pub(super) fn find_suspect_deliveries(
     deliveries_due: &impl Rows<Key = (Text, Timestamp, JobId), Value = ()>,
     now: Timestamp,
-) -> Result<Vec<JobId>, StoreError> {
+) -> StoreResult<Vec<JobId>> {
     let mut suspects = Vec::new();
     let mut destination = deliveries_due.first()?.map(|row| row.key().0.to_owned());
     while let Some(name) = destination {

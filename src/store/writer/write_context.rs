@@ -12,13 +12,14 @@ use crate::domain::ids::SubmissionId;
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::{Millis, Timestamp};
 
-use super::dedup::{DedupMatch, DedupWindow, KeyLog};
+use super::dedup_index::{DedupMatch, DedupWindow, KeyLog};
 use super::writer_state::WriterState;
-use crate::store::StoreError;
+use crate::store::StoreResult;
 use crate::store::data_file;
 use crate::store::engine::WriteTxn;
 use crate::store::expiry_clock::ExpiryClock;
 use crate::store::rows::change_log::{append_entry, read_header};
+use crate::store::rows::keys::EvictedKey;
 use crate::store::rows::schema::Tables;
 use crate::store::rows::tallies::TallyChanges;
 
@@ -41,8 +42,9 @@ pub trait Transaction: Send + 'static {
     /// aborted batch.
     ///
     /// # Errors
-    /// [`StoreError`] for a failure that is no decision: an unreadable row, a failing disk.
-    fn apply(&self, ctx: &mut WriteContext<'_>) -> Result<Self::Outcome, StoreError>;
+    /// [`crate::store::StoreError`] for a failure that is no decision: an unreadable row, a failing
+    /// disk.
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<Self::Outcome>;
 }
 
 /// Duration of a transaction from the caller to the disk.
@@ -86,7 +88,7 @@ impl<'a> WriteContext<'a> {
         clock: &ExpiryClock,
         is_forced: bool,
         subscriptions: Arc<Subscriptions>,
-    ) -> Result<Self, StoreError> {
+    ) -> StoreResult<Self> {
         let wall_was_set = state.begin(clock);
         let tables = Tables::open(txn)?;
         // An unreadable header ends the log. Everything else continues.
@@ -114,14 +116,22 @@ impl<'a> WriteContext<'a> {
         &self,
         window: DedupWindow,
         key: IdempotencyKey,
-    ) -> Result<Option<DedupMatch>, StoreError> {
-        self.state.dedup.find(
-            &self.tables,
-            &self.state.counters,
-            window,
-            &key,
-            self.expiry_now,
-        )
+    ) -> StoreResult<Option<DedupMatch>> {
+        let entry = self.find_entry(window, key)?;
+        Ok(entry.map(EvictedKey::dedup_match))
+    }
+
+    /// Finds the entry of an earlier arrival with this key.
+    pub(in crate::store) fn find_entry(
+        &self,
+        window: DedupWindow,
+        key: IdempotencyKey,
+    ) -> StoreResult<Option<EvictedKey>> {
+        let state = &*self.state;
+        let now = self.expiry_now;
+        state
+            .dedup
+            .find_entry(&self.tables, &state.counters, window, &key, now)
     }
 
     /// Writes a key to its log and returns the row number. The key finds `submission`, or nothing
@@ -131,7 +141,7 @@ impl<'a> WriteContext<'a> {
         log: KeyLog,
         key: IdempotencyKey,
         submission: Option<SubmissionId>,
-    ) -> Result<u64, StoreError> {
+    ) -> StoreResult<u64> {
         self.state.dedup.insert(
             &mut self.tables,
             &mut self.state.counters,
@@ -149,11 +159,8 @@ impl<'a> WriteContext<'a> {
 
     /// Returns a stamp: all rows with this or an earlier stamp have at least the given age.
     pub(in crate::store) fn latest_stamp_of_age(&self, age: Millis) -> Timestamp {
-        self.state
-            .counters
-            .clock
-            .downtime
-            .latest(age, self.expiry_now)
+        let downtime = &self.state.counters.clock.downtime;
+        downtime.latest(age, self.expiry_now)
     }
 
     /// Returns the expiry clock as the oldest rows count it. A wall clock that is ahead does not
@@ -169,7 +176,7 @@ impl<'a> WriteContext<'a> {
     }
 
     /// Writes the rows of every commit: the changed agents, the tallies and the counters.
-    pub(super) fn finalize(&mut self) -> Result<(), StoreError> {
+    pub(super) fn finalize(&mut self) -> StoreResult<()> {
         let state = &mut *self.state;
         // Evicts at most as many keys as the batch adds. After the limit was lowered, retention
         // evicts the other keys.

@@ -12,7 +12,7 @@ use super::queued_transaction::WriteRequest;
 use crate::store::StoreError;
 
 /// Time without a transaction after which the writer handles an idle period. See `Writer::on_idle`.
-pub(in crate::store) const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum time that an internal transaction waits for a submission to share a commit.
 const COALESCE_WAIT: Duration = Duration::from_millis(2);
 /// Approximate maximum size of a commit, in bytes. A larger commit would delay all transactions in
@@ -20,19 +20,19 @@ const COALESCE_WAIT: Duration = Duration::from_millis(2);
 const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// Receiving ends of the write queues, with the stop signal.
-pub(in crate::store) struct WriteQueues {
+pub struct WriteQueues {
     /// Intake queue: transactions from outside, such as submissions.
-    pub(in crate::store) intake: Receiver<Box<dyn WriteRequest>>,
+    pub intake: Receiver<Box<dyn WriteRequest>>,
     /// Internal queue: transactions of workers and admins.
-    pub(in crate::store) internal: Receiver<Box<dyn WriteRequest>>,
+    pub internal: Receiver<Box<dyn WriteRequest>>,
     /// Stop signal. The writer stops when the channel is closed or gets a message.
-    pub(in crate::store) stop: Receiver<()>,
+    pub stop: Receiver<()>,
     /// Maximum number of changes in a batch.
-    pub(in crate::store) max_batch: usize,
+    pub max_batch: usize,
 }
 
 /// Next action of the writer.
-pub(in crate::store) enum WriterAction {
+pub enum WriterAction {
     /// Commits these transactions in one batch.
     Batch(Vec<Box<dyn WriteRequest>>),
     /// No transaction arrived for a while.
@@ -56,7 +56,7 @@ impl BatchBudget {
 
 impl WriteQueues {
     /// Waits for the first transaction, then adds the transactions that are already queued.
-    pub(in crate::store) fn next_action(&self) -> WriterAction {
+    pub fn next_action(&self) -> WriterAction {
         let first = select_biased! {
             recv(self.stop) -> _ => return WriterAction::Stop,
             recv(self.internal) -> request => {
@@ -73,7 +73,7 @@ impl WriteQueues {
     }
 
     /// Returns the transactions that are still queued at shutdown, one batch per call.
-    pub(in crate::store) fn drain_batch(&self) -> Option<Vec<Box<dyn WriteRequest>>> {
+    pub fn drain_batch(&self) -> Option<Vec<Box<dyn WriteRequest>>> {
         let first = self
             .internal
             .try_recv()
@@ -83,7 +83,7 @@ impl WriteQueues {
     }
 
     /// Refuses the transactions that arrive within `pause`. Returns `true` if the writer must stop.
-    pub(in crate::store) fn refuse_during(&self, pause: Duration, error: &StoreError) -> bool {
+    pub fn refuse_during(&self, pause: Duration, error: &StoreError) -> bool {
         let timeout = crossbeam_channel::after(pause);
         loop {
             let request = select_biased! {

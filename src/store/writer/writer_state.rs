@@ -5,42 +5,42 @@ use crate::domain::lead::Agent;
 use crate::domain::lead::agent_pool::AgentPool;
 use crate::domain::time::Timestamp;
 
-use super::dedup::DedupIndex;
+use super::dedup_index::DedupIndex;
 use super::skipped_rows::SkippedRows;
-use crate::store::StoreError;
 use crate::store::engine::{ReadTxn, Rows};
 use crate::store::expiry_clock::ExpiryClock;
 use crate::store::options::StoreOptions;
 use crate::store::rows::counters::Counters;
 use crate::store::rows::schema::{AGENTS, CACHED_RESPONSES, MESSAGE_LOG, TOKEN_LOG};
+use crate::store::{StoreError, StoreResult};
 
 /// State of the writer in memory.
-pub(in crate::store) struct WriterState {
-    pub(in crate::store) counters: Counters,
+pub struct WriterState {
+    pub counters: Counters,
     /// Counters as of the last commit.
     committed_counters: Counters,
-    pub(in crate::store) dedup: DedupIndex,
-    pub(in crate::store) agent_pool: AgentPool,
+    pub dedup: DedupIndex,
+    pub agent_pool: AgentPool,
     /// Total size of the cached responses in bytes.
-    pub(in crate::store) cached_response_bytes: u64,
+    pub cached_response_bytes: u64,
     /// Total size of the cached responses in bytes, as of the last commit.
     committed_response_bytes: u64,
     /// Number of unreadable rows that are missing in this state.
-    pub(in crate::store) unreadable_rows: u64,
+    pub unreadable_rows: u64,
     /// Maximum number of answered encrypted requests on record.
-    pub(in crate::store) max_encrypted_requests: u64,
+    pub max_encrypted_requests: u64,
     /// Maximum size of the change log, in bytes.
-    pub(in crate::store) max_change_log_bytes: u64,
+    pub max_change_log_bytes: u64,
 }
 
 impl WriterState {
     /// Rebuilds the state from the file.
-    pub(in crate::store) fn load(
+    pub fn load(
         options: &StoreOptions,
         counters: Counters,
         txn: &ReadTxn,
         now: Timestamp,
-    ) -> Result<Self, StoreError> {
+    ) -> StoreResult<Self> {
         let logs = [&txn.open(TOKEN_LOG)?, &txn.open(MESSAGE_LOG)?];
         let mut skipped = SkippedRows::default();
         let windows = [options.idempotency_ttl, options.message_id_ttl];
@@ -76,7 +76,7 @@ impl WriterState {
     ///
     /// A setting of the wall clock must reach the file even if nothing else changes. Without this,
     /// the next start could count the setting as downtime.
-    pub(in crate::store) fn begin(&mut self, clock: &ExpiryClock) -> bool {
+    pub fn begin(&mut self, clock: &ExpiryClock) -> bool {
         self.counters.clock = clock.state();
         self.counters
             .clock
@@ -84,7 +84,7 @@ impl WriterState {
     }
 
     /// Adopts the batch that is now on disk.
-    pub(in crate::store) fn apply_commit(&mut self) {
+    pub fn apply_commit(&mut self) {
         self.dedup.apply_commit();
         self.committed_counters = self.counters.clone();
         self.committed_response_bytes = self.cached_response_bytes;
@@ -92,7 +92,7 @@ impl WriterState {
     }
 
     /// Rolls back an aborted batch: returns to the state of the file.
-    pub(in crate::store) fn roll_back(&mut self) {
+    pub fn roll_back(&mut self) {
         self.dedup.roll_back();
         self.counters = self.committed_counters.clone();
         self.agent_pool.roll_back();
@@ -103,7 +103,7 @@ impl WriterState {
 fn load_agents(
     table: &impl Rows<Key = AgentId, Value = Agent>,
     skipped: &mut SkippedRows,
-) -> Result<Vec<(AgentId, Agent)>, StoreError> {
+) -> StoreResult<Vec<(AgentId, Agent)>> {
     let mut agents = Vec::new();
     for row in table.all_rows()? {
         let row = row?;

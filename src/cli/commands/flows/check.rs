@@ -126,17 +126,12 @@ fn check_flow_json(
         });
     }
     if !json {
-        let warnings = if findings.is_empty() {
-            String::new()
-        } else {
-            format!(", {}", pluralize(findings.len(), "warning"))
+        let warnings = match findings.len() {
+            0 => String::new(),
+            count => format!(", {}", pluralize(count, "warning")),
         };
-        writeln!(
-            output,
-            "{} fits flow {}: no errors{warnings}",
-            file.display(),
-            flow.name
-        )?;
+        let (file, flow) = (file.display(), &flow.name);
+        writeln!(output, "{file} fits flow {flow}: no errors{warnings}")?;
     }
     Ok(())
 }

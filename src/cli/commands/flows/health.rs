@@ -30,11 +30,8 @@ impl fmt::Display for HealthText {
 }
 
 fn endpoint_lines(row: &EndpointHealthRow) -> Vec<String> {
-    let mut lines = vec![format!(
-        "{}  flow {}",
-        severity_text(row.severity),
-        row.flow
-    )];
+    let severity = severity_text(row.severity);
+    let mut lines = vec![format!("{severity}  flow {}", row.flow)];
     if let Some(requests) = row.requests {
         let with_unit = |value: Option<String>, unit: &str| {
             value.map_or_else(|| "-".to_owned(), |value| format!("{value} {unit}"))
@@ -64,9 +61,8 @@ fn endpoint_lines(row: &EndpointHealthRow) -> Vec<String> {
 
 fn event_lines(row: &MetaEventRow) -> Vec<String> {
     let state = row.state.as_ref().map(|state| format!(" {}", cell(state)));
-    let threshold = row
-        .threshold
-        .map(|threshold| format!(", threshold {}", cell(threshold)));
+    let threshold = row.threshold;
+    let threshold = threshold.map(|value| format!(", threshold {}", cell(value)));
     let event = format!(
         "{}  Meta's flow {}: {}{}{}, since {}",
         severity_text(Some(row.severity)),
@@ -128,10 +124,8 @@ mod tests {
     #[test]
     fn unreadable_row_shows_its_error() {
         let row = json!({"id": 1, "state": "unreadable", "error": "row 1 of table flow_errors is cut off"});
-        assert_eq!(
-            format_health(&row),
-            "-      row 1 of table flow_errors is cut off"
-        );
+        let expected = "-      row 1 of table flow_errors is cut off";
+        assert_eq!(format_health(&row), expected);
     }
 
     #[test]

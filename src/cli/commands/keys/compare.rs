@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cli::graph_api::{GraphApiError, RegisteredKey};
@@ -9,7 +10,8 @@ use crate::domain::ids::FlowName;
 use crate::intake::PrivateKey;
 
 /// Result of the comparison of Meta's public key with the keys of a flow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum KeyMatch {
     /// Meta has the newest key of the flow.
     InOrder,
@@ -45,17 +47,6 @@ impl KeyMatch {
     pub(crate) const fn forms_fail(self) -> bool {
         matches!(self, Self::Mismatch | Self::Foreign | Self::Missing)
     }
-
-    /// Returns the name of the result in JSON.
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::InOrder => "in_order",
-            Self::UploadDue => "upload_due",
-            Self::Mismatch => "mismatch",
-            Self::Foreign => "foreign",
-            Self::Missing => "missing",
-        }
-    }
 }
 
 /// Comparison of one flow and phone number. `Display` formats it for people.
@@ -72,13 +63,7 @@ impl KeyComparison<'_> {
         let status = self
             .registered
             .and_then(|registered| registered.signature_status.as_deref());
-        json_row(
-            self.flow,
-            self.number,
-            self.key_match.as_str(),
-            status,
-            None,
-        )
+        json_row(self.flow, self.number, self.key_match, status, None)
     }
 }
 
@@ -90,7 +75,7 @@ pub(crate) fn unknown_row(flow: &FlowName, number: &str, why: &GraphApiError) ->
 fn json_row(
     flow: &FlowName,
     number: &str,
-    state: &str,
+    state: impl Serialize,
     signature_status: Option<&str>,
     error: Option<&str>,
 ) -> Value {
@@ -101,22 +86,15 @@ fn json_row(
 
 impl fmt::Display for KeyComparison<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            flow,
-            number,
-            key_match: state,
-            ..
-        } = self;
+        let (flow, number) = (self.flow, self.number);
         let upload = format!("flowgate keys upload --flow {flow} --phone-number-id {number}");
         write!(f, "flow {flow}, phone number {number}: ")?;
-        match state {
+        match self.key_match {
             KeyMatch::InOrder => write!(f, "ok, Meta has the newest key"),
-            KeyMatch::UploadDue => {
-                write!(
-                    f,
-                    "Meta has an older key of the flow; forms still work. Upload the newest key: {upload}"
-                )
-            }
+            KeyMatch::UploadDue => write!(
+                f,
+                "Meta has an older key of the flow; forms still work. Upload the newest key: {upload}"
+            ),
             KeyMatch::Mismatch => write!(
                 f,
                 "Meta reports a wrong signature of the key (MISMATCH), for example because the number was registered again; every form fails. \

@@ -123,10 +123,8 @@ impl MetaKeyArgs {
         keys: &'a FlowPrivateKeys,
     ) -> Result<BTreeMap<&'a str, Vec<FlowWithKeys<'a>>>, MetaKeyError> {
         let mut numbers: BTreeMap<&str, Vec<FlowWithKeys<'_>>> = BTreeMap::new();
-        for (flow, keys) in keys
-            .iter()
-            .filter(|(name, _)| self.flow.as_ref().is_none_or(|flow| flow == *name))
-        {
+        let is_selected = |name: &FlowName| self.flow.as_ref().is_none_or(|flow| flow == name);
+        for (flow, keys) in keys.iter().filter(|(name, _)| is_selected(name)) {
             let those_of_flow = if self.phone_number_ids.is_empty() {
                 configured_numbers(config, flow)
             } else {
@@ -151,11 +149,8 @@ impl MetaKeyArgs {
 }
 
 fn configured_numbers<'a>(config: &'a Config, flow: &FlowName) -> &'a [String] {
-    config
-        .flows
-        .get(flow)
-        .map(|flow| flow.matcher.phone_number_ids.as_slice())
-        .unwrap_or_default()
+    let flow = config.flows.get(flow);
+    flow.map_or(&[], |flow| &flow.matcher.phone_number_ids)
 }
 
 /// Uploads the newest public key for each selected phone number and writes the results to `output`.
@@ -181,10 +176,8 @@ pub fn upload(
             let Some((flow, keys)) = flows.first() else {
                 continue;
             };
-            let error = graph
-                .upload_public_key(number, newest_public_pem(keys))
-                .await
-                .err();
+            let uploaded = graph.upload_public_key(number, newest_public_pem(keys));
+            let error = uploaded.await.err();
             if json {
                 let why = error.as_ref().map(ToString::to_string);
                 let row = json!({
@@ -231,15 +224,10 @@ fn check_other_flows(
     let Some(((flow, keys_of_flow), others)) = flows.split_first() else {
         return Ok(());
     };
-    let (number, flow, key) = (
-        number.to_owned(),
-        FlowName::clone(flow),
-        newest_public_pem(keys_of_flow),
-    );
-    if let Some((other, _)) = others
-        .iter()
-        .find(|(_, keys)| newest_public_pem(keys) != key)
-    {
+    let (number, flow) = (number.to_owned(), FlowName::clone(flow));
+    let key = newest_public_pem(keys_of_flow);
+    let has_other_key = |(_, keys): &&FlowWithKeys<'_>| newest_public_pem(keys) != key;
+    if let Some((other, _)) = others.iter().find(has_other_key) {
         return Err(MetaKeyError::TwoKeys {
             number,
             one: flow,

@@ -7,7 +7,7 @@
 //! the key at Meta.
 
 mod compare;
-mod create;
+mod config_location;
 mod meta;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -140,45 +140,32 @@ fn create_key(
         },
     };
     private_file::create(file, &text).map_err(failed)?;
-    let location = create::config_location(file, config.map(|config| config.file.as_path()))
-        .map_err(failed)?;
+    let location =
+        config_location::config_location(file, config.map(|config| config.file.as_path()))
+            .map_err(failed)?;
     let meta = config.map(|config| config.meta.clone()).unwrap_or_default();
     if json {
-        writeln!(
-            output,
-            "{}",
-            json!({ "private_key": location, "public_key": key.public_pem() })
-        )?;
-        return Ok(());
+        let row = json!({ "private_key": location, "public_key": key.public_pem() });
+        return Ok(writeln!(output, "{row}")?);
     }
-    writeln!(
-        output,
-        "The new private key is in {}. Keep it secret, and make a backup of it.",
-        file.display()
-    )?;
-    writeln!(output, "Add these lines to the flow in the config:")?;
-    writeln!(output, "  encryption = \"required\"")?;
     let location = toml::Value::String(location);
-    writeln!(
-        output,
-        "  private_keys = [{location}]   # newest first; keep older keys after it"
-    )?;
-    writeln!(output, "The public key, for Meta:\n")?;
-    write!(output, "{}", key.public_pem())?;
-    writeln!(
-        output,
-        "\nUpload the public key for each phone number (TOKEN needs whatsapp_business_messaging):\n"
-    )?;
     // Shell quoting is safe here: PEM contains no quotes.
     writeln!(
         output,
-        "curl -X POST {} \\",
-        encryption_key_url(&meta, "PHONE_NUMBER_ID")
-    )?;
-    writeln!(
-        output,
-        "  -H 'Authorization: Bearer TOKEN' --data-urlencode 'business_public_key={}'",
-        key.public_pem()
+        "The new private key is in {file}. Keep it secret, and make a backup of it.
+Add these lines to the flow in the config:
+  encryption = \"required\"
+  private_keys = [{location}]   # newest first; keep older keys after it
+The public key, for Meta:
+
+{public_pem}
+Upload the public key for each phone number (TOKEN needs whatsapp_business_messaging):
+
+curl -X POST {url} \\
+  -H 'Authorization: Bearer TOKEN' --data-urlencode 'business_public_key={public_pem}'",
+        file = file.display(),
+        public_pem = key.public_pem(),
+        url = encryption_key_url(&meta, "PHONE_NUMBER_ID")
     )?;
     if matches!(meta.access_token.resolve(), Ok(Some(_))) {
         writeln!(
@@ -196,25 +183,20 @@ fn show_keys(
     output: &mut impl Write,
 ) -> Result<(), KeysError> {
     let keys = load_keys(config, flow)?;
-    for (name, keys) in keys
-        .iter()
-        .filter(|(name, _)| flow.is_none_or(|flow| flow == *name))
-    {
+    let is_selected = |name: &FlowName| flow.is_none_or(|flow| flow == name);
+    for (name, keys) in keys.iter().filter(|(name, _)| is_selected(name)) {
         let locations = config
             .private_keys
             .get(name)
             .map(|locations| locations.private_keys.as_slice())
             .unwrap_or_default();
         for (key, location) in keys.iter().zip(locations) {
-            let location = location.location();
+            let (location, pem) = (location.location(), key.public_pem());
             if json {
-                writeln!(
-                    output,
-                    "{}",
-                    json!({ "flow": name, "private_key": location, "public_key": key.public_pem() })
-                )?;
+                let row = json!({ "flow": name, "private_key": location, "public_key": pem });
+                writeln!(output, "{row}")?;
             } else {
-                write!(output, "flow {name}, {location}\n{}", key.public_pem())?;
+                write!(output, "flow {name}, {location}\n{pem}")?;
             }
         }
     }

@@ -166,15 +166,10 @@ fn write_undo(
     submission: &SubmissionRow,
     output: &mut impl Write,
 ) -> Result<(), TryError> {
-    let booking = submission
-        .booking_id
-        .map(|id| format!("bookings cancel {id}"));
-    let lead = submission.lead_id.map(|id| format!("leads close {id}"));
-    let undo: Vec<String> = [booking, lead]
-        .into_iter()
-        .flatten()
-        .map(|command| format!("flowgate {option}{command}"))
-        .collect();
+    let (booking, lead) = (submission.booking_id, submission.lead_id);
+    let booking = booking.map(|id| format!("flowgate {option}bookings cancel {id}"));
+    let lead = lead.map(|id| format!("flowgate {option}leads close {id}"));
+    let undo: Vec<String> = booking.into_iter().chain(lead).collect();
     if !undo.is_empty() {
         writeln!(output, "To undo it: {}", undo.join("; "))?;
     }
@@ -191,18 +186,13 @@ fn send_plain(
     form: &FormInput<'_>,
     mut output: Option<&mut impl Write>,
 ) -> Result<FlowResponse, TryError> {
-    let FormInput {
-        flow,
-        token,
-        given,
-        slot,
-    } = form;
-    let body = sample_form::sample_form(flow, token, given, *slot);
+    let flow = form.flow;
+    let body = sample_form::sample_form(flow, form.token, form.given, form.slot);
     if let Some(output) = output.as_mut() {
+        let Flow { name, path, .. } = flow;
         writeln!(
             output,
-            "Signed form for flow {}, sent to http://{to}{}:",
-            flow.name, flow.path
+            "Signed form for flow {name}, sent to http://{to}{path}:"
         )?;
         writeln!(output, "  {body}")?;
     }
@@ -213,13 +203,10 @@ fn send_plain(
     let sent = client.post(to, &flow.path, &signature, text.into_bytes());
     let response = runtime()?.block_on(sent)?;
     if let Some(output) = output.as_mut() {
-        writeln!(
-            output,
-            "Response after {:.1} ms: {}",
-            clock.elapsed().as_secs_f64() * 1000.0,
-            response.status
-        )?;
-        writeln!(output, "  {}", response.body)?;
+        let duration_ms = clock.elapsed().as_secs_f64() * 1000.0;
+        let FlowResponse { status, body } = &response;
+        writeln!(output, "Response after {duration_ms:.1} ms: {status}")?;
+        writeln!(output, "  {body}")?;
     }
     Ok(response)
 }

@@ -68,17 +68,15 @@ impl Calendar {
         self.spec.time_zone.to_datetime(now.to_jiff()).date()
     }
 
-    /// Returns the first date that can be booked at `now`: the date on which the minimum notice is
-    /// over.
+    /// Returns the first and the last date that can be booked at `now`. The first date is the date
+    /// on which the minimum notice is over.
     #[must_use]
-    pub fn first_bookable_date(&self, now: Timestamp) -> Date {
-        self.local_date(now.plus(self.spec.min_notice))
-    }
-
-    /// Returns the last date that can be booked at `now`.
-    #[must_use]
-    pub fn last_bookable_date(&self, now: Timestamp) -> Date {
-        self.local_date(now.plus(self.spec.max_advance))
+    pub fn bookable_dates(&self, now: Timestamp) -> (Date, Date) {
+        let date_after = |length| self.local_date(now.plus(length));
+        (
+            date_after(self.spec.min_notice),
+            date_after(self.spec.max_advance),
+        )
     }
 
     /// Returns the slot that starts at `time` on `date` if the slot exists and can be booked at
@@ -121,19 +119,9 @@ impl Calendar {
     }
 
     /// Returns all slots of a date that can be booked at `now`, in order of time, including slots
-    /// without a free place.
-    #[must_use]
-    pub fn collect_available_starts(&self, date: Date, now: Timestamp) -> Vec<Slot> {
-        self.available_starts(date, now).collect()
-    }
-
-    /// Returns the same slots as an iterator. The iterator computes each slot on demand, because a
-    /// time-zone conversion is expensive.
-    pub(crate) fn available_starts(
-        &self,
-        date: Date,
-        now: Timestamp,
-    ) -> impl Iterator<Item = Slot> {
+    /// without a free place. The iterator computes each slot on demand, because a time-zone
+    /// conversion is expensive.
+    pub fn available_starts(&self, date: Date, now: Timestamp) -> impl Iterator<Item = Slot> {
         let step = usize::from(self.step_minutes.max(1));
         let minutes = move |range: &TimeRange| {
             let last = range.end.saturating_sub(self.slot_minutes);
@@ -162,19 +150,15 @@ impl Calendar {
             return &[];
         }
         let weekday = usize::from(date.weekday().to_monday_zero_offset().unsigned_abs());
-        self.spec
-            .weekly_hours
-            .get(weekday)
-            .map_or(&[], Vec::as_slice)
+        let hours = self.spec.weekly_hours.get(weekday);
+        hours.map_or(&[], Vec::as_slice)
     }
 
     /// Returns the time at which the clock of the calendar shows `date` and `time`. A time that
     /// occurs twice gives the first occurrence, a time that never occurs gives `None`.
     fn to_timestamp(&self, date: Date, time: Time) -> Option<Timestamp> {
-        let local = self
-            .spec
-            .time_zone
-            .to_ambiguous_timestamp(date.to_datetime(time));
+        let zone = &self.spec.time_zone;
+        let local = zone.to_ambiguous_timestamp(date.to_datetime(time));
         if matches!(local.offset(), AmbiguousOffset::Gap { .. }) {
             return None;
         }
@@ -183,11 +167,8 @@ impl Calendar {
 }
 
 fn time_of_minute(minute: u16) -> Option<Time> {
-    let (hour, minute) = (
-        i8::try_from(minute / 60).ok()?,
-        i8::try_from(minute % 60).ok()?,
-    );
-    Time::new(hour, minute, 0, 0).ok()
+    let part = |minutes: u16| i8::try_from(minutes).ok();
+    Time::new(part(minute / 60)?, part(minute % 60)?, 0, 0).ok()
 }
 
 #[cfg(test)]

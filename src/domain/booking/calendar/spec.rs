@@ -116,12 +116,9 @@ impl CalendarSpec {
 
 /// Returns `length` in minutes. Returns `None` unless `length` is whole minutes, at most 24 hours.
 fn whole_minutes(length: Millis) -> Option<u16> {
-    let whole = length.get().checked_rem(MINUTE.get()) == Some(0);
-    let minutes = length
-        .get()
-        .checked_div(MINUTE.get())
-        .and_then(|minutes| u16::try_from(minutes).ok())?;
-    (whole && minutes <= DAY_MINUTES).then_some(minutes)
+    let is_whole = length.get().is_multiple_of(MINUTE.get());
+    let minutes = u16::try_from(length.get() / MINUTE.get()).ok()?;
+    (is_whole && minutes <= DAY_MINUTES).then_some(minutes)
 }
 
 fn validate_day(
@@ -130,20 +127,17 @@ fn validate_day(
     slot_minutes: u16,
 ) -> Result<(), CalendarError> {
     ranges.sort_unstable();
-    for span in ranges.iter() {
-        if span.end - span.start < slot_minutes {
-            return Err(CalendarError::HoursTooShort {
-                day: day.to_owned(),
-                range: *span,
-                slot_minutes,
-            });
-        }
+    let is_too_short = |range: &&TimeRange| range.end - range.start < slot_minutes;
+    if let Some(range) = ranges.iter().find(is_too_short).copied() {
+        let day = day.to_owned();
+        return Err(CalendarError::HoursTooShort {
+            day,
+            range,
+            slot_minutes,
+        });
     }
-    let overlap = ranges
-        .iter()
-        .zip(ranges.iter().skip(1))
-        .find(|(first, other)| other.start < first.end);
-    match overlap {
+    let mut neighbors = ranges.iter().zip(ranges.iter().skip(1));
+    match neighbors.find(|(first, second)| second.start < first.end) {
         Some((first, second)) => Err(CalendarError::OverlappingHours {
             day: day.to_owned(),
             first: *first,

@@ -35,8 +35,8 @@ fn berlin_calendar(open: &[&str]) -> Calendar {
 const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
 fn start_times(calendar: &Calendar, date: Date) -> String {
-    let slots = calendar.collect_available_starts(date, NOW);
-    let times: Vec<_> = slots.iter().map(Slot::clock_time).collect();
+    let slots = calendar.available_starts(date, NOW);
+    let times: Vec<_> = slots.map(|slot| slot.clock_time()).collect();
     times.join(" ")
 }
 
@@ -71,7 +71,7 @@ fn nonexistent_hour_has_no_starts() {
     let missing = calendar.slot_at(day, time(2, 30, 0, 0), NOW);
     assert_eq!(missing, Err(NotASlot));
     // Half an hour after 01:30, the clock shows 03:00.
-    let slots = calendar.collect_available_starts(day, NOW);
+    let slots: Vec<Slot> = calendar.available_starts(day, NOW).collect();
     assert_eq!(slots[1].end, slots[2].start);
 }
 
@@ -82,7 +82,7 @@ fn repeated_hour_uses_first_occurrence() {
     let day = date(2026, 10, 25);
     let times = start_times(&calendar, day);
     assert_eq!(times, "01:00 01:30 02:00 02:30 03:00 03:30");
-    let slots = calendar.collect_available_starts(day, NOW);
+    let slots: Vec<Slot> = calendar.available_starts(day, NOW).collect();
     // 02:00 in summer time, 03:00 in winter time.
     for (slot, start) in [(2, "00:00"), (4, "02:00")] {
         let expected = format!("2026-10-25T{start}:00.000Z");
@@ -152,15 +152,12 @@ fn available_starts_equal_bookable_times() {
     let calendar = berlin_calendar(&["08:15-12:00", "13:00-17:45"]);
     let mut day = date(2026, 3, 20);
     for _ in 0..20 {
-        let offered = calendar.collect_available_starts(day, NOW);
+        let offered: Vec<Slot> = calendar.available_starts(day, NOW).collect();
         for minute in 0..(24 * 60) {
             let time = time_of_minute(minute).unwrap();
             let can_be_booked = calendar.slot_at(day, time, NOW).is_ok();
-            assert_eq!(
-                offered.iter().any(|slot| slot.time == time),
-                can_be_booked,
-                "{day} {time}"
-            );
+            let is_offered = offered.iter().any(|slot| slot.time == time);
+            assert_eq!(is_offered, can_be_booked, "{day} {time}");
         }
         day = day.tomorrow().unwrap();
     }
@@ -173,51 +170,37 @@ fn time_range_parsing_is_strict() {
     }
     let error = TimeRange::parse("9:00-12:00").unwrap_err().to_string();
     assert!(error.starts_with("\"9:00-12:00\" is not"), "{error}");
-    for bad in [
-        "",
-        "09:00",
-        "09:00-",
-        "12:00-09:00",
-        "09:00-09:00",
-        "09:60-10:00",
-        "00:00-24:01",
-        "+9:00-10:00",
-    ] {
+    let incomplete = ["", "09:00", "09:00-"];
+    let empty = ["12:00-09:00", "09:00-09:00"];
+    let no_times = ["09:60-10:00", "00:00-24:01", "+9:00-10:00"];
+    for bad in incomplete.iter().chain(&empty).chain(&no_times) {
         assert!(TimeRange::parse(bad).is_err(), "{bad}");
     }
 }
 
 #[test]
 fn invalid_calendar_error_names_day() {
-    let problem = |change: &dyn Fn(&mut CalendarSpec)| {
+    let assert_problem = |expected: &str, change: &dyn Fn(&mut CalendarSpec)| {
         let mut spec = calendar_spec("UTC", &["09:00-12:00"]);
         change(&mut spec);
-        Calendar::new(spec).unwrap_err().to_string()
+        let problem = Calendar::new(spec).unwrap_err().to_string();
+        assert!(problem.contains(expected), "{problem}");
     };
-    assert!(
-        problem(&|spec| spec.weekly_hours[1].push(TimeRange::parse("11:00-13:00").unwrap()))
-            .contains("tue: 09:00-12:00")
-    );
-    assert!(
-        problem(&|spec| spec.slot_length = Millis::from_secs(4 * 3600))
-            .contains("mon: no slot of 240 minutes")
-    );
-    assert!(problem(&|spec| spec.slot_length = Millis::new(1)).contains("whole minutes"));
-    assert!(problem(&|spec| spec.capacity = 0).contains("at least 1"));
-    assert!(problem(&|spec| spec.weekly_hours = Default::default()).contains("never open"));
-    assert!(
-        problem(&|spec| spec.min_notice = Millis::from_secs(500 * 24 * 3600)).contains("notice")
-    );
+    let (long, days) = (Millis::from_secs(14_400), Millis::from_secs(43_200_000));
+    let noon = TimeRange::parse("11:00-13:00").unwrap();
+    assert_problem("tue: 09:00-12:00", &|spec| spec.weekly_hours[1].push(noon));
+    assert_problem("mon: no slot of 240", &|spec| spec.slot_length = long);
+    assert_problem("whole minutes", &|spec| spec.slot_length = Millis::new(1));
+    assert_problem("at least 1", &|spec| spec.capacity = 0);
+    assert_problem("never open", &|spec| spec.weekly_hours = Default::default());
+    assert_problem("notice", &|spec| spec.min_notice = days);
 }
 
 #[test]
 fn slot_id_and_title() {
     let calendar = berlin_calendar(&["09:00-10:00"]);
-    let slot = calendar
-        .slot_at(date(2027, 1, 4), time(9, 0, 0, 0), NOW)
-        .unwrap();
-    assert_eq!(
-        (slot.id().as_str(), slot.title().as_str()),
-        ("2027-01-04T09:00", "Mon 4 Jan, 09:00")
-    );
+    let slot = calendar.slot_at(date(2027, 1, 4), time(9, 0, 0, 0), NOW);
+    let slot = slot.unwrap();
+    assert_eq!(slot.id(), "2027-01-04T09:00");
+    assert_eq!(slot.title(), "Mon 4 Jan, 09:00");
 }

@@ -75,10 +75,8 @@ impl PlaceholderText {
                     .and_then(|inner| inner.split_once('}'));
                 let (path, after) = inner.ok_or(InvalidPlaceholderText::UnbalancedBrace)?;
                 let names: Vec<String> = path.split('.').map(str::to_owned).collect();
-                if names
-                    .iter()
-                    .any(|name| name.is_empty() || name.contains(['{', ' ']))
-                {
+                let is_invalid = |name: &String| name.is_empty() || name.contains(['{', ' ']);
+                if names.iter().any(is_invalid) {
                     return Err(InvalidPlaceholderText::InvalidPath(format!("{{{path}}}")));
                 }
                 if !plain.is_empty() {
@@ -125,11 +123,10 @@ pub(crate) fn display_value(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
-        Value::Array(items) => items
-            .iter()
-            .map(display_value)
-            .collect::<Vec<_>>()
-            .join(", "),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(display_value).collect();
+            items.join(", ")
+        }
         other => other.to_string(),
     }
 }
@@ -144,39 +141,26 @@ mod tests {
         PlaceholderText::parse(text).unwrap()
     }
 
-    fn rendered(text: &str) -> String {
-        let data = json!({
-            "submission": {"customer": {"id": null, "phone": "491511234567"},
-                "answers": {"name": "Ann", "count": 2, "days": ["mon", "tue"], "none": null}},
-            "booking": {"date": "2027-01-04", "time": "09:00"},
-        });
-        placeholder_text(text).render(&data)
-    }
-
     #[test]
     fn placeholders_are_filled_and_missing_values_are_empty() {
-        assert_eq!(
-            rendered("Hello {submission.answers.name}: {booking.date}!"),
-            "Hello Ann: 2027-01-04!"
-        );
-        assert_eq!(
-            rendered("{submission.answers.count} on {submission.answers.days}"),
-            "2 on mon, tue"
-        );
-        assert_eq!(
-            rendered("[{submission.answers.none}{submission.answers.gone}{booking.a.b}]"),
-            "[]"
-        );
-        assert_eq!(rendered("{{{booking.time}}} {{x}}"), "{09:00} {x}");
-    }
-
-    #[test]
-    fn braces_in_answers_are_not_expanded() {
-        let data = json!({"submission": {"answers": {"name": "{booking.date}"}}, "booking": {"date": "today"}});
-        assert_eq!(
-            placeholder_text("{submission.answers.name}").render(&data),
-            "{booking.date}"
-        );
+        let data = json!({
+            "answers": {"name": "Ann", "count": 2, "days": ["mon", "tue"], "none": null,
+                "braces": "{booking.date}"},
+            "booking": {"date": "2027-01-04", "time": "09:00"},
+        });
+        for (text, expected) in [
+            (
+                "Hello {answers.name}: {booking.date}!",
+                "Hello Ann: 2027-01-04!",
+            ),
+            ("{answers.count} on {answers.days}", "2 on mon, tue"),
+            ("[{answers.none}{answers.gone}{booking.a.b}]", "[]"),
+            ("{{{booking.time}}} {{x}}", "{09:00} {x}"),
+            // Braces in answers are not expanded.
+            ("{answers.braces}", "{booking.date}"),
+        ] {
+            assert_eq!(placeholder_text(text).render(&data), expected, "{text}");
+        }
     }
 
     #[test]
@@ -194,16 +178,10 @@ mod tests {
             assert!(error.contains(why), "{text}: {error}");
         }
         assert!(PlaceholderText::parse(&"é".repeat(4096)).is_ok());
-        assert_eq!(
-            PlaceholderText::parse(&"é".repeat(4097)),
-            Err(InvalidPlaceholderText::TooLong(4097, 4096))
-        );
-        assert_eq!(
-            placeholder_text("{a.b} {c} {{d}}")
-                .placeholders()
-                .map(|placeholder| placeholder.join("."))
-                .collect::<Vec<_>>(),
-            ["a.b", "c"]
-        );
+        let too_long = PlaceholderText::parse(&"é".repeat(4097));
+        assert_eq!(too_long, Err(InvalidPlaceholderText::TooLong(4097, 4096)));
+        let text = placeholder_text("{a.b} {c} {{d}}");
+        let placeholders = text.placeholders().map(|placeholder| placeholder.join("."));
+        assert_eq!(placeholders.collect::<Vec<_>>(), ["a.b", "c"]);
     }
 }

@@ -50,12 +50,8 @@ impl RecipientKind {
             Self::Customer => {
                 // An event contains the customer as known at that time. The customer may have
                 // another number by now.
-                let event_customer = customer_in_event(data);
-                recipient_of_customer(
-                    customer
-                        .filter(|known| !known.is_unknown())
-                        .unwrap_or(&event_customer),
-                )
+                let known = customer.filter(|known| !known.is_unknown()).cloned();
+                recipient_of_customer(known.unwrap_or_else(|| customer_in_event(data)))
             }
             Self::Agent(numbers) => {
                 let name = data
@@ -85,17 +81,11 @@ fn customer_in_event(data: &Value) -> Customer {
     Customer::new(text("id"), text("phone"))
 }
 
-fn recipient_of_customer(customer: &Customer) -> Result<Recipient, MessageError> {
-    match customer {
-        Customer {
-            phone: Some(phone), ..
-        } => Ok(Recipient::Phone(phone.clone())),
-        Customer { id: Some(id), .. } => Ok(Recipient::Id(id.clone())),
-        Customer {
-            id: None,
-            phone: None,
-        } => Err(MessageError::UnknownCustomer),
-    }
+fn recipient_of_customer(customer: Customer) -> Result<Recipient, MessageError> {
+    let phone = customer.phone.map(Recipient::Phone);
+    phone
+        .or(customer.id.map(Recipient::Id))
+        .ok_or(MessageError::UnknownCustomer)
 }
 
 #[cfg(test)]

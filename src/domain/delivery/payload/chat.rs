@@ -23,8 +23,8 @@ const TRUNCATION_MARK: &str = "…";
 struct ChatMarkup {
     /// Mark before and after bold text.
     bold: &'static str,
-    /// Returns the escaped form of a character that would be markup.
-    escape: fn(char) -> Option<&'static str>,
+    /// Returns a character as text, in its escaped form if the character would be markup.
+    escape: fn(char) -> String,
     /// Maximum length of a message in UTF-16 code units. A count in UTF-16 is never lower than a
     /// count in characters.
     max_chars: usize,
@@ -36,22 +36,20 @@ struct ChatMarkup {
 #[must_use]
 pub fn slack_payload(summary: &EventSummary) -> String {
     let escape = |character| match character {
-        '&' => Some("&amp;"),
-        '<' => Some("&lt;"),
-        '>' => Some("&gt;"),
+        '&' => "&amp;".to_owned(),
+        '<' => "&lt;".to_owned(),
+        '>' => "&gt;".to_owned(),
         // Three backticks in a row would open a code block that closes in the quote of another
         // fact. The character that separates the backticks has no width.
-        '`' => Some("`\u{200b}"),
-        _ => None,
+        '`' => "`\u{200b}".to_owned(),
+        _ => character.to_string(),
     };
-    let text = render_text(
-        summary,
-        &ChatMarkup {
-            bold: "*",
-            escape,
-            max_chars: SLACK_CHARS,
-        },
-    );
+    let markup = ChatMarkup {
+        bold: "*",
+        escape,
+        max_chars: SLACK_CHARS,
+    };
+    let text = render_text(summary, &markup);
     json!({"text": text, "unfurl_links": false, "unfurl_media": false}).to_string()
 }
 
@@ -60,27 +58,17 @@ pub fn slack_payload(summary: &EventSummary) -> String {
 #[must_use]
 pub fn discord_payload(summary: &EventSummary) -> String {
     let escape = |character| match character {
-        '\\' => Some("\\\\"),
-        '*' => Some("\\*"),
-        '_' => Some("\\_"),
-        '~' => Some("\\~"),
-        '`' => Some("\\`"),
-        '|' => Some("\\|"),
-        '<' => Some("\\<"),
-        '>' => Some("\\>"),
-        '[' => Some("\\["),
-        ']' => Some("\\]"),
-        '#' => Some("\\#"),
-        _ => None,
+        '\\' | '*' | '_' | '~' | '`' | '|' | '<' | '>' | '[' | ']' | '#' => {
+            format!("\\{character}")
+        }
+        _ => character.to_string(),
     };
-    let text = render_text(
-        summary,
-        &ChatMarkup {
-            bold: "**",
-            escape,
-            max_chars: DISCORD_CHARS,
-        },
-    );
+    let markup = ChatMarkup {
+        bold: "**",
+        escape,
+        max_chars: DISCORD_CHARS,
+    };
+    let text = render_text(summary, &markup);
     json!({"content": text, "allowed_mentions": {"parse": []}, "flags": 1 << 2}).to_string()
 }
 
@@ -93,9 +81,8 @@ fn render_text(summary: &EventSummary, markup: &ChatMarkup) -> String {
     };
     let mut fits = output.push_text(&summary.headline);
     // A truncated headline also gets the closing bold mark.
-    output
-        .text
-        .push_str(if fits { "" } else { TRUNCATION_MARK });
+    let mark_unless = |fits| if fits { "" } else { TRUNCATION_MARK };
+    output.text.push_str(mark_unless(fits));
     output.text.push_str(markup.bold);
     for (name, fact) in &summary.facts {
         if !fits {
@@ -105,9 +92,7 @@ fn render_text(summary: &EventSummary, markup: &ChatMarkup) -> String {
         for (number, line) in split_lines(fact).enumerate() {
             fits = fits && (number == 0 || output.push_markup("\n> ")) && output.push_text(line);
         }
-        output
-            .text
-            .push_str(if fits { "" } else { TRUNCATION_MARK });
+        output.text.push_str(mark_unless(fits));
     }
     output.text
 }
@@ -116,18 +101,15 @@ fn render_text(summary: &EventSummary, markup: &ChatMarkup) -> String {
 struct BoundedText {
     text: String,
     remaining: usize,
-    escape: fn(char) -> Option<&'static str>,
+    escape: fn(char) -> String,
 }
 
 impl BoundedText {
     /// Appends `text` with markup escaped, as far as `text` fits. Returns `true` if all of `text`
     /// fits.
     fn push_text(&mut self, text: &str) -> bool {
-        let mut buffer = [0; 4];
-        text.chars().all(|character| {
-            let escaped = (self.escape)(character);
-            self.push_markup(escaped.unwrap_or_else(|| character.encode_utf8(&mut buffer)))
-        })
+        text.chars()
+            .all(|character| self.push_markup(&(self.escape)(character)))
     }
 
     /// Appends `markup` if all of it fits. Returns `true` if `markup` fits.
@@ -149,69 +131,64 @@ mod tests {
 
     use super::*;
 
-    fn summary_with_fact(fact: &str) -> EventSummary {
+    fn summary(headline: &str, facts: &[(&str, &str)]) -> EventSummary {
+        let facts = facts.iter();
         EventSummary {
-            headline: "New form of visit".to_owned(),
-            facts: vec![("name".to_owned(), fact.to_owned())],
+            headline: headline.to_owned(),
+            facts: facts
+                .map(|(name, fact)| ((*name).to_owned(), (*fact).to_owned()))
+                .collect(),
         }
     }
 
-    fn text_field(body: &str, field: &str) -> String {
-        serde_json::from_str::<Value>(body).unwrap()[field]
-            .as_str()
-            .unwrap()
-            .to_owned()
+    fn summary_with_fact(fact: &str) -> EventSummary {
+        summary("New form of visit", &[("name", fact)])
+    }
+
+    fn slack_text(summary: &EventSummary) -> String {
+        let body: Value = serde_json::from_str(&slack_payload(summary)).unwrap();
+        body["text"].as_str().unwrap().to_owned()
+    }
+
+    fn discord_text(summary: &EventSummary) -> String {
+        let body: Value = serde_json::from_str(&discord_payload(summary)).unwrap();
+        body["content"].as_str().unwrap().to_owned()
     }
 
     #[test]
     fn slack_payload_escapes_mentions_and_links() {
-        let body = slack_payload(&summary_with_fact(
-            "<!channel> <@U1> <https://evil.example|our site> & *Ann*",
-        ));
+        let fact = "<!channel> <@U1> <https://evil.example|our site> & *Ann*";
         assert_eq!(
-            body,
+            slack_payload(&summary_with_fact(fact)),
             r#"{"text":"*New form of visit*\n> name: &lt;!channel&gt; &lt;@U1&gt; &lt;https://evil.example|our site&gt; &amp; *Ann*","unfurl_links":false,"unfurl_media":false}"#
         );
     }
 
     #[test]
     fn discord_payload_escapes_markup_and_mentions() {
-        let body = discord_payload(&summary_with_fact(
-            "@everyone <@1> [our site](https://evil.example) # **Ann** ||x|| `y`",
-        ));
+        let fact = "@everyone <@1> [our site](https://evil.example) # **Ann** ||x|| `y`";
+        let body: Value = serde_json::from_str(&discord_payload(&summary_with_fact(fact))).unwrap();
         let expected = r"**New form of visit**
 > name: @everyone \<@1\> \[our site\](https://evil.example) \# \*\*Ann\*\* \|\|x\|\| \`y\`";
-        assert_eq!(text_field(&body, "content"), expected);
-        let body: Value = serde_json::from_str(&body).unwrap();
-        assert_eq!(
-            (&body["allowed_mentions"], &body["flags"]),
-            (&json!({"parse": []}), &json!(4))
-        );
+        assert_eq!(body["content"], expected);
+        assert_eq!(body["allowed_mentions"], json!({"parse": []}));
+        assert_eq!(body["flags"], 4);
     }
 
     #[test]
     fn slack_payload_breaks_code_fences() {
         let facts = [("name", "```"), ("note", "``` *Lead 7 goes to Eve*")];
-        let facts = facts
-            .map(|(name, fact)| (name.to_owned(), fact.to_owned()))
-            .to_vec();
-        let body = slack_payload(&EventSummary {
-            headline: "New form of visit".to_owned(),
-            facts,
-        });
-        assert!(!text_field(&body, "text").contains("``"), "{body}");
+        let text = slack_text(&summary("New form of visit", &facts));
+        assert!(!text.contains("``"), "{text}");
     }
 
     #[test]
     fn every_line_of_fact_is_quoted() {
         for line_break in ["\n", "\r", "\u{2028}", "\u{85}"] {
-            let body = slack_payload(&summary_with_fact(&format!(
-                "Ann{line_break}*Lead 7 goes to Eve*"
-            )));
-            assert_eq!(
-                text_field(&body, "text"),
-                "*New form of visit*\n> name: Ann\n> *Lead 7 goes to Eve*"
-            );
+            let fact = format!("Ann{line_break}*Lead 7 goes to Eve*");
+            let text = slack_text(&summary_with_fact(&fact));
+            let expected = "*New form of visit*\n> name: Ann\n> *Lead 7 goes to Eve*";
+            assert_eq!(text, expected, "{line_break:?}");
         }
     }
 
@@ -219,53 +196,33 @@ mod tests {
     fn long_text_is_truncated_at_character_boundary() {
         let long_fact = |character: &str| summary_with_fact(&character.repeat(5000));
         // An escape sequence that does not fit completely is left out.
-        for (body, max_chars) in [
-            (
-                text_field(&slack_payload(&long_fact("&")), "text"),
-                SLACK_CHARS,
-            ),
-            (
-                text_field(&discord_payload(&long_fact("*")), "content"),
-                DISCORD_CHARS,
-            ),
+        for (text, max_chars) in [
+            (slack_text(&long_fact("&")), SLACK_CHARS),
+            (discord_text(&long_fact("*")), DISCORD_CHARS),
         ] {
-            let length = body.encode_utf16().count();
-            assert!(
-                length <= max_chars && length > max_chars - 8 && body.ends_with(TRUNCATION_MARK),
-                "{length}"
-            );
+            let length = text.encode_utf16().count();
+            assert!((max_chars - 7..=max_chars).contains(&length), "{length}");
+            assert!(text.ends_with(TRUNCATION_MARK), "{text}");
         }
-        let body = text_field(&discord_payload(&long_fact("\u{1f980}")), "content");
-        assert!(body.encode_utf16().count() <= DISCORD_CHARS && body.ends_with("\u{1f980}…"));
-        let headline = EventSummary {
-            headline: "x".repeat(5000),
-            facts: vec![("a".to_owned(), "b".to_owned())],
-        };
-        let body = text_field(&discord_payload(&headline), "content");
-        assert_eq!(
-            (
-                body.len() - TRUNCATION_MARK.len() + 1,
-                &body[body.len() - 5..]
-            ),
-            (DISCORD_CHARS, "…**")
-        );
-        let exact = EventSummary {
-            headline: "x".repeat(DISCORD_CHARS - 5),
-            facts: vec![("a".to_owned(), "b".to_owned())],
-        };
-        let body = text_field(&discord_payload(&exact), "content");
-        assert!(body.ends_with("x**…"), "{}", &body[1990..]);
+        let text = discord_text(&long_fact("\u{1f980}"));
+        assert!(text.encode_utf16().count() <= DISCORD_CHARS && text.ends_with("\u{1f980}…"));
+        let long_headline = |length| discord_text(&summary(&"x".repeat(length), &[("a", "b")]));
+        let text = long_headline(5000);
+        assert_eq!(text.chars().count(), DISCORD_CHARS);
+        assert!(text.ends_with("x…**"), "{text}");
+        let text = long_headline(DISCORD_CHARS - 5);
+        assert!(text.ends_with("x**…"), "{text}");
     }
 
     proptest! {
         #[test]
         fn escaped_fact_round_trips(fact in "[^\n\r\u{b}\u{c}\u{85}\u{200b}\u{2028}\u{2029}]{0,200}") {
             let fact_of = |text: String| text.strip_prefix("New form of visit\n> name: ").map(str::to_owned);
-            let shown = text_field(&slack_payload(&summary_with_fact(&fact)), "text").replacen('*', "", 2);
+            let shown = slack_text(&summary_with_fact(&fact)).replacen('*', "", 2);
             let shown = shown.replace("`\u{200b}", "`").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
             prop_assert_eq!(fact_of(shown), Some(fact.clone()));
             let mut unescaped = String::new();
-            let shown = text_field(&discord_payload(&summary_with_fact(&fact)), "content").replacen("**", "", 2);
+            let shown = discord_text(&summary_with_fact(&fact)).replacen("**", "", 2);
             let mut characters = shown.chars();
             while let Some(character) = characters.next() {
                 let is_escape = character == '\\';

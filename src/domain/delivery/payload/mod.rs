@@ -41,7 +41,7 @@ pub enum PayloadError {
     #[error("the destination has no payload for {0}: add one to its `payload`")]
     MissingTemplate(EventKind),
     /// The template can't be rendered with the event.
-    #[error("its template for {kind} fails at {error}")]
+    #[error("the destination's payload template for {kind} fails at {error}")]
     TemplateFailed {
         /// Kind of the event.
         kind: EventKind,
@@ -131,10 +131,8 @@ mod tests {
         use Completeness::{Full, Minimal, Typical};
         for kind in EventKind::ALL {
             for event in [Minimal, Typical, Full].map(|level| sample(kind, level)) {
-                for (format, field) in [
-                    (PayloadFormat::Slack, "text"),
-                    (PayloadFormat::Discord, "content"),
-                ] {
+                let formats = [PayloadFormat::Slack, PayloadFormat::Discord];
+                for (format, field) in formats.iter().zip(["text", "content"]) {
                     let body = format.render(kind, "msg_1", &event).unwrap();
                     let body: Value = serde_json::from_str(&body).unwrap();
                     let text = body[field].as_str();
@@ -166,18 +164,15 @@ mod tests {
             why(EventKind::LeadWaiting, "{}"),
             "the destination has no payload for lead.waiting: add one to its `payload`"
         );
-        assert_eq!(
-            why(EventKind::JobDead, "[1]"),
-            "the event is not a JSON object"
-        );
-        let failing_format = template_format(EventKind::JobDead, "{\n{{ 1 / 0 }}");
-        let why = failing_format
+        let no_object = why(EventKind::JobDead, "[1]");
+        assert_eq!(no_object, "the event is not a JSON object");
+        let format = template_format(EventKind::JobDead, "{\n{{ 1 / 0 }}");
+        let failure = format
             .render(EventKind::JobDead, "msg_1", "{}")
-            .unwrap_err()
-            .to_string();
+            .unwrap_err();
         assert_eq!(
-            why,
-            "its template for job.dead fails at line 2, column 4: this can't be calculated"
+            failure.to_string(),
+            "the destination's payload template for job.dead fails at line 2, column 4: this can't be calculated"
         );
     }
 }

@@ -10,7 +10,7 @@ use super::keys::{Language, TextKey};
 /// All texts of one language.
 struct LanguageTexts {
     /// Texts in the order of [`TextKey::ALL`].
-    texts: [&'static str; 24],
+    texts: [&'static str; TextKey::ALL.len()],
     /// Short names of the weekdays, from Monday.
     weekdays: [&'static str; 7],
     months: [&'static str; 12],
@@ -19,29 +19,23 @@ struct LanguageTexts {
 /// Returns the built-in text for `key`.
 pub(crate) fn built_in_text(language: Language, key: TextKey) -> &'static str {
     let index = TextKey::ALL.iter().position(|known| *known == key);
-    index
-        .and_then(|place| texts_of(language).texts.get(place).copied())
-        .unwrap_or_default()
+    index.map_or("", |index| entry(&texts_of(language).texts, index))
 }
 
 /// Returns the short name of a weekday.
 pub(crate) fn weekday(language: Language, day: Weekday) -> &'static str {
     let index = usize::from(day.to_monday_zero_offset().unsigned_abs());
-    texts_of(language)
-        .weekdays
-        .get(index)
-        .copied()
-        .unwrap_or_default()
+    entry(&texts_of(language).weekdays, index)
 }
 
 /// Returns the short name of a month. `month` is from 1 to 12.
 pub(crate) fn month(language: Language, month: i8) -> &'static str {
     let index = usize::from(month.unsigned_abs()).saturating_sub(1);
-    texts_of(language)
-        .months
-        .get(index)
-        .copied()
-        .unwrap_or_default()
+    entry(&texts_of(language).months, index)
+}
+
+fn entry(table: &[&'static str], index: usize) -> &'static str {
+    table.get(index).copied().unwrap_or_default()
 }
 
 const fn texts_of(language: Language) -> &'static LanguageTexts {

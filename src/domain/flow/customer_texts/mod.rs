@@ -30,10 +30,10 @@ impl Localization {
     /// Returns the text for `key`. Placeholders are not filled.
     #[must_use]
     pub fn text(&self, key: TextKey) -> &str {
-        self.overrides.get(&key).map_or_else(
-            || languages::built_in_text(self.language, key),
-            String::as_str,
-        )
+        let built_in = || languages::built_in_text(self.language, key);
+        self.overrides
+            .get(&key)
+            .map_or_else(built_in, String::as_str)
     }
 
     /// Returns the text for an error of a field. `label` is the field's label.
@@ -80,11 +80,8 @@ impl Localization {
     #[must_use]
     pub fn format_day(&self, date: Date) -> String {
         let weekday = languages::weekday(self.language, date.weekday());
-        format!(
-            "{weekday} {} {}",
-            date.day(),
-            languages::month(self.language, date.month())
-        )
+        let month = languages::month(self.language, date.month());
+        format!("{weekday} {} {month}", date.day())
     }
 }
 
@@ -93,16 +90,11 @@ fn fill_placeholders<'a>(template: &str, fill: impl Fn(&str) -> Option<&'a str>)
     let (mut text, mut remaining) = (String::with_capacity(template.len()), template);
     while let Some((before, behind)) = remaining.split_once('{') {
         text.push_str(before);
-        if let Some((value, after)) = behind
-            .split_once('}')
-            .and_then(|(name, after)| Some((fill(name)?, after)))
-        {
-            text.push_str(value);
-            remaining = after;
-        } else {
-            text.push('{');
-            remaining = behind;
-        }
+        let placeholder = behind.split_once('}');
+        let filled = placeholder.and_then(|(name, after)| Some((fill(name)?, after)));
+        let (value, after) = filled.unwrap_or(("{", behind));
+        text.push_str(value);
+        remaining = after;
     }
     text.push_str(remaining);
     text
@@ -110,17 +102,21 @@ fn fill_placeholders<'a>(template: &str, fill: impl Fn(&str) -> Option<&'a str>)
 
 /// Returns the placeholders of `wording` that its key does not allow.
 pub fn unknown_placeholders(key: TextKey, wording: &str) -> impl Iterator<Item = &str> {
-    let named = wording
-        .split('{')
-        .skip(1)
-        .filter_map(|part| part.split_once('}'))
-        .map(|(name, _)| name);
-    named.filter(move |name| !key.placeholders().contains(name))
+    let parts = wording.split('{').skip(1);
+    let names = parts.filter_map(|part| Some(part.split_once('}')?.0));
+    names.filter(move |name| !key.placeholders().contains(name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn localization(language: Language) -> Localization {
+        Localization {
+            language,
+            ..Localization::default()
+        }
+    }
 
     fn error_text(texts: &Localization, label: &str, error: ValidationError) -> String {
         let field = "user_email".to_owned();
@@ -129,10 +125,7 @@ mod tests {
 
     #[test]
     fn error_text_uses_flow_language_and_label() {
-        let texts = Localization {
-            language: Language::De,
-            overrides: BTreeMap::new(),
-        };
+        let texts = localization(Language::De);
         let missing = error_text(&texts, "E-Mail", ValidationError::Missing);
         assert_eq!(missing, "Bitte ausfüllen: E-Mail.");
         let short = error_text(&texts, "Name", ValidationError::TooShort(3));
@@ -147,8 +140,8 @@ mod tests {
     fn override_wins_and_values_are_not_expanded() {
         let overrides = BTreeMap::from([(TextKey::Missing, "{field}? {x} {".to_owned())]);
         let texts = Localization {
-            language: Language::En,
             overrides,
+            ..localization(Language::En)
         };
         let missing = error_text(&texts, "{field}", ValidationError::Missing);
         assert_eq!(missing, "{field}? {x} {");
@@ -176,16 +169,9 @@ mod tests {
 
     #[test]
     fn day_is_formatted_by_language() {
-        let day = |language| {
-            Localization {
-                language,
-                overrides: BTreeMap::new(),
-            }
-            .format_day(jiff::civil::date(2027, 3, 1))
-        };
-        assert_eq!(
-            (day(Language::En), day(Language::De), day(Language::Pt)),
-            ("Mon 1 Mar".into(), "Mo 1 Mär".into(), "seg 1 mar".into())
-        );
+        let date = jiff::civil::date(2027, 3, 1);
+        let day = |language| localization(language).format_day(date);
+        let days = [Language::En, Language::De, Language::Pt].map(day);
+        assert_eq!(days, ["Mon 1 Mar", "Mo 1 Mär", "seg 1 mar"]);
     }
 }

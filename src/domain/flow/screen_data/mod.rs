@@ -5,6 +5,7 @@
 //! [`ScreenContext`]. See [`super::data_source`] for the sources of the data and
 //! [`super::navigation`] for the choice of the next screen.
 
+use jiff::ToSpan;
 use jiff::civil::Date;
 use serde_json::{Map, Value, json};
 
@@ -69,10 +70,8 @@ impl DataSource {
                 day_field,
                 options,
             } => {
-                let day = day_field
-                    .as_ref()
-                    .and_then(|field| context.answers().get(field))
-                    .and_then(read_date);
+                let answer = |field| context.answers().get(field);
+                let day = day_field.as_ref().and_then(answer).and_then(read_date);
                 render_times(calendar, day, *options, context, slot_items)?
             }
             Self::Dates { calendar, options } => {
@@ -85,11 +84,8 @@ impl DataSource {
             Self::Agents { team, options } => {
                 let mut agents = context.available_agents(team)?;
                 agents.sort();
-                let list = agents
-                    .iter()
-                    .take(options.limit)
-                    .map(|agent| choice_item(agent.as_str(), agent.as_str(), None))
-                    .collect();
+                let names = agents.iter().map(AgentName::as_str).take(options.limit);
+                let list = names.map(|name| choice_item(name, name, None)).collect();
                 non_empty_list(list, *options, TextKey::NoAgentFree, context.texts())
             }
         })
@@ -133,9 +129,8 @@ fn choose_agent<A: ScreenContext>(
 ) -> Result<Option<AgentName>, A::Error> {
     let free = context.available_agents(team)?;
     let shown = context.answers().get(name).and_then(scalar_text);
-    let still = free
-        .iter()
-        .find(|agent| shown.as_deref() == Some(agent.as_str()));
+    let is_shown = |agent: &&AgentName| shown.as_deref() == Some(agent.as_str());
+    let still = free.iter().find(is_shown);
     Ok(still.or(free.first()).cloned())
 }
 
@@ -191,11 +186,8 @@ fn date_items<A: ScreenContext>(
 ) -> Result<Vec<Value>, A::Error> {
     let item = |is_free| {
         let title = context.texts().format_day(date);
-        choice_item(
-            &date.to_string(),
-            &title,
-            options.show_full.then_some(is_free),
-        )
+        let enabled = options.show_full.then_some(is_free);
+        choice_item(&date.to_string(), &title, enabled)
     };
     let availability = day_has_free_slot(calendar, date, context)?;
     let shown = availability.filter(|is_free| *is_free || options.show_full);
@@ -218,9 +210,8 @@ fn day_has_free_slot<A: ScreenContext>(
         end: calendar.occupied_interval(first).end.plus(DAY_LENGTH_MAX),
     };
     let taken = context.occupancy(calendar.name(), window)?;
-    Ok(Some(
-        starts.any(|slot| reserve(calendar, slot, &taken).is_ok()),
-    ))
+    let is_free = |slot| reserve(calendar, slot, &taken).is_ok();
+    Ok(Some(starts.any(is_free)))
 }
 
 /// Returns the chosen day, or all days that can be booked.
@@ -229,14 +220,10 @@ fn bookable_days(
     chosen: Option<Date>,
     now: Timestamp,
 ) -> impl Iterator<Item = Date> {
-    let (first, last) = (
-        calendar.first_bookable_date(now),
-        calendar.last_bookable_date(now),
-    );
+    let (first, last) = calendar.bookable_dates(now);
     let (first, last) = chosen.map_or((first, last), |day| (day.max(first), day.min(last)));
-    first
-        .series(jiff::Span::new().days(1))
-        .take_while(move |day| *day <= last)
+    let days = first.series(1.day());
+    days.take_while(move |day| *day <= last)
 }
 
 #[cfg(test)]

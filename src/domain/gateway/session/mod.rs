@@ -129,20 +129,13 @@ impl Session {
         }
         let before = self.state.clone();
         let mut effects = SessionEffects::default();
-        match probe {
-            Probe::State(word) => {
-                let (health, state) = states::parse_state(self.policy.kind, &word);
-                self.change_health(health, state, "", now, &mut effects);
-            }
-            Probe::Refused(why) => {
-                let health = SessionHealth::Refused;
-                self.change_health(health, health.as_str().into(), &why, now, &mut effects);
-            }
-            Probe::Unanswered(why) => {
-                let health = SessionHealth::Unreachable;
-                self.change_health(health, health.as_str().into(), &why, now, &mut effects);
-            }
-        }
+        let named = |health: SessionHealth| (health, Box::from(health.as_str()));
+        let ((health, state), why) = match probe {
+            Probe::State(word) => (states::parse_state(self.policy.kind, &word), String::new()),
+            Probe::Refused(why) => (named(SessionHealth::Refused), why),
+            Probe::Unanswered(why) => (named(SessionHealth::Unreachable), why),
+        };
+        self.change_health(health, state, &why, now, &mut effects);
         effects.action = self.due_action(now, &mut effects);
         self.update_alert(now, &mut effects);
         effects.state_changed = before != self.state;
@@ -162,23 +155,15 @@ impl Session {
         let detail = result.describe(self.policy.kind);
         self.restart_refused =
             action == RecoveryAction::Restart && matches!(result, ActionResult::Failed(_));
-        effects
-            .history
-            .push(self.history_entry(Some(action), &detail, now));
+        let entry = self.history_entry(Some(action), &detail, now);
+        effects.history.push(entry);
         match result {
             ActionResult::State(word) => {
-                let (condition, state) = states::parse_state(self.policy.kind, &word);
-                self.change_health(condition, state, "", now, &mut effects);
+                let (health, state) = states::parse_state(self.policy.kind, &word);
+                self.change_health(health, state, "", now, &mut effects);
             }
             ActionResult::NeedsScan => {
-                let state = self.state.state.clone();
-                self.change_health(
-                    SessionHealth::NeedsPerson,
-                    state,
-                    "a person must scan a code",
-                    now,
-                    &mut effects,
-                );
+                self.require_person("a person must scan a code", now, &mut effects);
             }
             ActionResult::Accepted | ActionResult::Failed(_) => {}
         }
@@ -203,15 +188,17 @@ impl Session {
         (self.last_activity, self.restart_refused) = (now.elapsed, false);
         if self.state.silence_restarts > 0 {
             self.state.silence_restarts = 0;
-            effects.history.push(self.history_entry(
-                None,
-                "a message or event arrived: the session is not silent",
-                now,
-            ));
+            let detail = "a message or event arrived: the session is not silent";
+            effects.history.push(self.history_entry(None, detail, now));
             effects.state_changed = true;
             self.update_alert(now, &mut effects);
         }
         effects
+    }
+
+    fn require_person(&mut self, why: &str, now: &SessionTick, effects: &mut SessionEffects) {
+        let state = self.state.state.clone();
+        self.change_health(SessionHealth::NeedsPerson, state, why, now, effects);
     }
 
     fn change_health(
@@ -273,13 +260,12 @@ impl Session {
         self.actions = self.actions.saturating_add(1);
         self.next_action_at = now.elapsed.saturating_add(self.backoff(now));
         let restart_was_refused = std::mem::take(&mut self.restart_refused);
-        Some(
-            if restart_was_refused && action == RecoveryAction::Restart {
+        Some(match action {
+            RecoveryAction::Restart if restart_was_refused => {
                 states::action_after_refused_restart(kind)
-            } else {
-                action
-            },
-        )
+            }
+            action => action,
+        })
     }
 
     /// Returns the recovery action for a session that has been starting for too long.
@@ -291,9 +277,8 @@ impl Session {
         let kind = self.policy.kind;
         (now.elapsed.saturating_sub(self.health_since) >= self.stuck_after()).then_some(())?;
         if self.state.stuck_attempts >= STUCK_ATTEMPTS_MAX && states::starting_may_need_scan(kind) {
-            let state = self.state.state.clone();
             let why = "recovery actions do not help: a code may have to be scanned";
-            self.change_health(SessionHealth::NeedsPerson, state, why, now, effects);
+            self.require_person(why, now, effects);
             return None;
         }
         self.state.stuck_attempts = self.state.stuck_attempts.saturating_add(1);
@@ -358,9 +343,8 @@ impl Session {
                 if sent.is_some() {
                     self.state.alert = None;
                     effects.has_recovered = true;
-                    effects
-                        .history
-                        .push(self.history_entry(None, "recovered", now));
+                    let entry = self.history_entry(None, "recovered", now);
+                    effects.history.push(entry);
                 }
                 return;
             }

@@ -5,6 +5,8 @@ use GatewayKind::{Evolution, Waha, Wasender};
 use RecoveryAction::{Connect, Restart, Start};
 
 const PROBE_INTERVAL: Millis = Millis::from_secs(60);
+const DOWN: Option<GatewayAlert> = Some(GatewayAlert::Down);
+const NEEDS_PERSON: Option<GatewayAlert> = Some(GatewayAlert::NeedsPerson);
 
 fn at(seconds: u64) -> SessionTick {
     SessionTick {
@@ -20,11 +22,8 @@ fn session(kind: GatewayKind, silent_after: Option<u64>) -> Session {
         probe_interval: PROBE_INTERVAL,
         inactivity_timeout: silent_after.map(Millis::from_secs),
     };
-    Session::new(
-        policy,
-        SessionState::unprobed(kind, Timestamp::ZERO),
-        Duration::ZERO,
-    )
+    let state = SessionState::unprobed(kind, Timestamp::ZERO);
+    Session::new(policy, state, Duration::ZERO)
 }
 
 fn probe(session: &mut Session, state: &str, second: u64) -> SessionEffects {
@@ -35,30 +34,28 @@ fn details(step: &SessionEffects) -> Vec<&str> {
     step.history.iter().map(|entry| &*entry.detail).collect()
 }
 
+fn outcome(step: &SessionEffects) -> (Option<RecoveryAction>, Option<GatewayAlert>) {
+    (step.action, step.alert)
+}
+
+fn no_effects() -> SessionEffects {
+    SessionEffects::default()
+}
+
 #[test]
 fn dropped_session_is_reconnected_with_one_alert() {
     let mut session = session(Wasender, None);
     assert_eq!(probe(&mut session, "connected", 0).alert, None);
     let step = probe(&mut session, "DISCONNECTED", 60);
-    assert_eq!(
-        (step.action, step.alert),
-        (Some(Connect), Some(GatewayAlert::Down))
-    );
-    let step = session.on_action_result(
-        Connect,
-        ActionResult::State("CONNECTED".to_owned()),
-        &at(61),
-    );
-    assert_eq!(
-        (step.action, step.alert, step.has_recovered),
-        (None, None, true)
-    );
+    assert_eq!(outcome(&step), (Some(Connect), DOWN));
+    let connected = ActionResult::State("CONNECTED".to_owned());
+    let step = session.on_action_result(Connect, connected, &at(61));
+    assert_eq!(outcome(&step), (None, None));
+    assert!(step.has_recovered);
     assert_eq!(details(&step), ["reported connected", "", "recovered"]);
-    assert_eq!(
-        (session.state().health, session.state().alert),
-        (SessionHealth::Up, None)
-    );
-    assert_eq!(session.state().since, at(61).at);
+    let state = session.state();
+    assert_eq!((state.health, state.alert), (SessionHealth::Up, None));
+    assert_eq!(state.since, at(61).at);
 }
 
 #[test]
@@ -82,11 +79,7 @@ fn flapping_session_keeps_backoff() {
     let mut session = session(Wasender, None);
     let mut calls = 0;
     for minute in 0..240 {
-        let word = if minute % 2 == 0 {
-            "disconnected"
-        } else {
-            "connected"
-        };
+        let word = ["disconnected", "connected"][usize::from(minute % 2 == 1)];
         calls += u32::from(probe(&mut session, word, 60 * minute).action.is_some());
     }
     assert!(calls < 10, "{calls} calls in four hours");
@@ -105,10 +98,10 @@ fn no_action_while_person_is_needed() {
     assert_eq!(probe(&mut session, "close", 0).action, Some(Connect));
     let step = session.on_action_result(Connect, ActionResult::NeedsScan, &at(1));
     // This alert is more severe than "down".
-    assert_eq!(step.alert, Some(GatewayAlert::NeedsPerson));
+    assert_eq!(step.alert, NEEDS_PERSON);
     for (second, word) in [(60, "connecting"), (120, "close"), (9000, "close")] {
         let step = probe(&mut session, word, second);
-        assert_eq!((step.action, step.alert), (None, None), "{word}");
+        assert_eq!(outcome(&step), (None, None), "{word}");
         assert_eq!(session.state().health, SessionHealth::NeedsPerson);
     }
     assert!(probe(&mut session, "open", 9060).has_recovered);
@@ -127,16 +120,8 @@ fn state_that_needs_person_is_alerted() {
     ] {
         let mut session = session(kind, None);
         let step = probe(&mut session, word, 0);
-        assert_eq!(
-            (step.action, step.alert),
-            (None, Some(GatewayAlert::NeedsPerson)),
-            "{word}"
-        );
-        assert_eq!(
-            probe(&mut session, word, 60),
-            SessionEffects::default(),
-            "{word}"
-        );
+        assert_eq!(outcome(&step), (None, NEEDS_PERSON), "{word}");
+        assert_eq!(probe(&mut session, word, 60), no_effects(), "{word}");
         assert_ne!(session.state().suggestion(), "");
     }
 }
@@ -146,11 +131,8 @@ fn manual_restart_works_while_person_is_needed() {
     let mut session = session(Waha, None);
     probe(&mut session, "SCAN_QR_CODE", 0);
     assert_eq!(session.on_restart_requested(&at(10)), Restart);
-    let step = session.on_action_result(
-        Restart,
-        ActionResult::State("SCAN_QR_CODE".to_owned()),
-        &at(11),
-    );
+    let scan = ActionResult::State("SCAN_QR_CODE".to_owned());
+    let step = session.on_action_result(Restart, scan, &at(11));
     // The alert was raised before.
     assert_eq!((step.alert, session.state().awaits_person), (None, true));
 }
@@ -159,42 +141,32 @@ fn manual_restart_works_while_person_is_needed() {
 fn unreachable_gateway_is_alerted_after_three_probes() {
     let mut session = session(Waha, None);
     probe(&mut session, "WORKING", 0);
-    let unanswered = || Probe::Unanswered("can't reach waha:3000".to_owned());
+    let fail = |session: &mut Session, second| {
+        session.on_probe(
+            Probe::Unanswered("can't reach waha:3000".to_owned()),
+            &at(second),
+        )
+    };
     for second in [60, 120] {
-        assert_eq!(
-            session.on_probe(unanswered(), &at(second)),
-            SessionEffects::default()
-        );
+        assert_eq!(fail(&mut session, second), no_effects());
     }
-    let step = session.on_probe(unanswered(), &at(180));
-    assert_eq!((step.action, step.alert), (None, Some(GatewayAlert::Down)));
+    let step = fail(&mut session, 180);
+    assert_eq!(outcome(&step), (None, DOWN));
     assert_eq!(details(&step), ["can't reach waha:3000"]);
-    assert_eq!(
-        session.on_probe(unanswered(), &at(240)),
-        SessionEffects::default()
-    );
+    assert_eq!(fail(&mut session, 240), no_effects());
     assert!(probe(&mut session, "WORKING", 300).has_recovered);
-    session.on_probe(unanswered(), &at(360));
+    fail(&mut session, 360);
     probe(&mut session, "WORKING", 420);
-    session.on_probe(unanswered(), &at(480));
-    assert_eq!(
-        session.on_probe(unanswered(), &at(540)),
-        SessionEffects::default(),
-        "not in a row"
-    );
+    fail(&mut session, 480);
+    assert_eq!(fail(&mut session, 540), no_effects(), "not in a row");
 }
 
 #[test]
 fn refused_probe_needs_person() {
     let mut session = session(Evolution, None);
-    let step = session.on_probe(
-        Probe::Refused("responded with 401 Unauthorized".to_owned()),
-        &at(0),
-    );
-    assert_eq!(
-        (step.action, step.alert),
-        (None, Some(GatewayAlert::NeedsPerson))
-    );
+    let refused = Probe::Refused("responded with 401 Unauthorized".to_owned());
+    let step = session.on_probe(refused, &at(0));
+    assert_eq!(outcome(&step), (None, NEEDS_PERSON));
     assert!(!session.state().awaits_person);
     // The session is reconnected as soon as a probe succeeds.
     assert_eq!(probe(&mut session, "close", 60).action, Some(Connect));
@@ -218,10 +190,10 @@ fn stuck_session_gets_action() {
 
 #[test]
 fn stuck_session_is_alerted_at_second_action() {
-    for (kind, word) in [
-        (Wasender, "connecting"),
-        (Waha, "STARTING"),
-        (Evolution, "connecting"),
+    for (kind, word, connected) in [
+        (Wasender, "connecting", "connected"),
+        (Waha, "STARTING", "WORKING"),
+        (Evolution, "connecting", "open"),
     ] {
         let mut session = session(kind, None);
         let (mut calls, mut alerts) = (0, Vec::new());
@@ -232,40 +204,22 @@ fn stuck_session_is_alerted_at_second_action() {
                 session.on_action_result(call, ActionResult::Accepted, &at(second));
             }
             alerts.extend(step.alert.map(|alert| (alert, calls)));
-            assert!(
-                calls < 2 || !session.state().suggestion().is_empty(),
-                "{kind:?}"
-            );
+            let has_suggestion = !session.state().suggestion().is_empty();
+            assert!(calls < 2 || has_suggestion, "{kind:?}");
         }
         if kind == Evolution {
-            assert_eq!(
-                (calls, alerts),
-                (
-                    3,
-                    vec![(GatewayAlert::Down, 2), (GatewayAlert::NeedsPerson, 3)]
-                )
-            );
+            let expected = [(GatewayAlert::Down, 2), (GatewayAlert::NeedsPerson, 3)];
+            assert_eq!(alerts, expected);
+            assert_eq!(calls, 3);
             assert!(session.state().awaits_person);
         } else {
             assert_eq!(alerts, [(GatewayAlert::Down, 2)], "{kind:?}");
-            assert!(
-                calls > 20,
-                "{kind:?}: it is called on, with pauses: {calls}"
-            );
+            // The actions go on, with pauses.
+            assert!(calls > 20, "{kind:?}: {calls}");
         }
-        assert!(
-            probe(&mut session, connected_word(kind), 86_400).has_recovered,
-            "{kind:?}"
-        );
+        let step = probe(&mut session, connected, 86_400);
+        assert!(step.has_recovered, "{kind:?}");
         assert_eq!(session.state().stuck_attempts, 0);
-    }
-}
-
-const fn connected_word(kind: GatewayKind) -> &'static str {
-    match kind {
-        Wasender => "connected",
-        Waha => "WORKING",
-        Evolution => "open",
     }
 }
 
@@ -280,19 +234,12 @@ fn silent_session_is_restarted_then_alerted() {
             session.on_action_result(call, ActionResult::Accepted, &at(second));
         }
     }
-    let restart = Restart;
-    assert_eq!(
-        calls,
-        [
-            (3600, restart, None),
-            (10_800, restart, Some(GatewayAlert::Down))
-        ],
-        "each after twice as long"
-    );
+    // Each restart comes after twice as long.
+    assert_eq!(calls, [(3600, Restart, None), (10_800, Restart, DOWN)]);
     assert!(session.on_activity(&at(20_000)).has_recovered);
     assert_eq!(probe(&mut session, "WORKING", 20_060).action, None);
     // Activity resets the timeout.
-    assert_eq!(probe(&mut session, "WORKING", 23_600).action, Some(restart));
+    assert_eq!(probe(&mut session, "WORKING", 23_600).action, Some(Restart));
 }
 
 #[test]
@@ -317,17 +264,11 @@ fn refused_restart_falls_back_to_other_action() {
         let mut session = session(kind, Some(600));
         probe(&mut session, word, 0);
         assert_eq!(probe(&mut session, word, 600).action, Some(Restart));
-        session.on_action_result(
-            Restart,
-            ActionResult::Failed("it is not connected".to_owned()),
-            &at(600),
-        );
+        let refused = ActionResult::Failed("it is not connected".to_owned());
+        session.on_action_result(Restart, refused, &at(600));
         assert_eq!(probe(&mut session, word, 630).action, None, "after a pause");
-        assert_eq!(
-            probe(&mut session, word, 660).action,
-            Some(other),
-            "{kind:?}"
-        );
+        let step = probe(&mut session, word, 660);
+        assert_eq!(step.action, Some(other), "{kind:?}");
     }
 }
 
@@ -335,16 +276,8 @@ fn refused_restart_falls_back_to_other_action() {
 fn process_restart_repeats_no_alert() {
     let mut session = session(Wasender, None);
     probe(&mut session, "need_scan", 0);
-    let policy = SessionPolicy {
-        kind: Wasender,
-        probe_interval: PROBE_INTERVAL,
-        inactivity_timeout: None,
-    };
-    let mut restarted = Session::new(policy, session.state().clone(), Duration::ZERO);
-    assert_eq!(
-        probe(&mut restarted, "need_scan", 5),
-        SessionEffects::default()
-    );
+    let mut restarted = Session::new(session.policy, session.state.clone(), Duration::ZERO);
+    assert_eq!(probe(&mut restarted, "need_scan", 5), no_effects());
     // The session still needs a person.
     assert_eq!(probe(&mut restarted, "disconnected", 65).action, None);
 }

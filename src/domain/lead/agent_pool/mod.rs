@@ -85,15 +85,11 @@ impl AgentPool {
         preferred: &[(AgentId, AssignmentReason)],
     ) -> Assignment {
         self.advance_to(now);
-        let first_free = self
-            .teams
-            .get(team)
-            .and_then(|team| team.available.first())
-            .map(|rank| rank.agent);
-        let is_available = |id| {
-            self.agent(id)
-                .is_some_and(|agent| agent.team == *team && agent.unavailable_reason(now).is_none())
-        };
+        let ranks = self.teams.get(team).map(|team| &team.available);
+        let first_free = ranks.and_then(BTreeSet::first).map(|rank| rank.agent);
+        let can_accept =
+            |agent: &Agent| agent.team == *team && agent.unavailable_reason(now).is_none();
+        let is_available = |id| self.agent(id).is_some_and(can_accept);
         let preferred_agent = preferred.iter().find(|(id, _)| is_available(*id)).copied();
         let (agent, reason) = match (preferred_agent, first_free) {
             (Some((preferred_id, preferred_reason)), _) => (Some(preferred_id), preferred_reason),
@@ -101,35 +97,29 @@ impl AgentPool {
             (None, None) => (None, AssignmentReason::NoAgentFree),
         };
         let preferred = preferred.first().map(|(id, _)| *id);
-        let (considered, more) = self.candidates(team, agent, reason, preferred);
+        let (candidates, omitted) = self.candidates(team, agent, reason, preferred);
         Assignment {
             agent,
             reason,
-            candidates: considered,
-            omitted: more,
+            candidates,
+            omitted,
         }
     }
 
     /// Returns the available agents of `team`. The first one would get the next lead.
     pub fn available_agents(&mut self, team: &TeamName, now: Timestamp) -> Vec<AgentName> {
         self.advance_to(now);
-        let ranks = self
-            .teams
-            .get(team)
-            .into_iter()
-            .flat_map(|team| &team.available);
-        ranks
-            .filter_map(|rank| self.agent(rank.agent))
-            .map(|agent| agent.name.clone())
-            .collect()
+        let teams = self.teams.get(team).into_iter();
+        let ranks = teams.flat_map(|team| &team.available);
+        let agents = ranks.filter_map(|rank| self.agent(rank.agent));
+        agents.map(|agent| agent.name.clone()).collect()
     }
 
     /// Returns `true` if an agent of `team` is available.
     pub fn has_available_agent(&mut self, team: &TeamName, now: Timestamp) -> bool {
         self.advance_to(now);
-        self.teams
-            .get(team)
-            .is_some_and(|team| !team.available.is_empty())
+        let team = self.teams.get(team);
+        team.is_some_and(|team| !team.available.is_empty())
     }
 
     /// Counts one more lead for agent `id`.
@@ -177,9 +167,8 @@ impl AgentPool {
     /// state.
     #[must_use]
     pub fn changed_agents(&self) -> Vec<(AgentId, Agent)> {
-        self.originals
-            .keys()
-            .filter_map(|id| Some((*id, self.agent(*id)?.clone())))
+        let ids = self.originals.keys();
+        ids.filter_map(|id| Some((*id, self.agent(*id)?.clone())))
             .collect()
     }
 
@@ -270,20 +259,15 @@ impl AgentPool {
     fn add_to_index(&mut self, id: AgentId, agent: Agent) {
         if !agent.is_removed {
             self.ids_by_name.insert(agent.name.clone(), id);
-            self.teams
-                .entry(agent.team.clone())
-                .or_default()
-                .members
-                .insert(id);
+            let team = self.teams.entry(agent.team.clone()).or_default();
+            team.members.insert(id);
         }
-        self.entries.insert(
-            id,
-            PoolEntry {
-                agent,
-                rank: None,
-                next_change_at: None,
-            },
-        );
+        let entry = PoolEntry {
+            agent,
+            rank: None,
+            next_change_at: None,
+        };
+        self.entries.insert(id, entry);
         self.reindex(id);
     }
 
@@ -318,36 +302,26 @@ impl AgentPool {
         preferred: Option<AgentId>,
     ) -> (Vec<AgentCandidate>, u32) {
         let empty_team = TeamIndex::default();
-        let members = self.teams.get(team).unwrap_or(&empty_team);
-        let is_small = members.members.len() <= CANDIDATES_MAX;
-        let in_order = members.available.iter().map(|rank| rank.agent);
+        let index = self.teams.get(team).unwrap_or(&empty_team);
+        let (members, available) = (&index.members, &index.available);
+        let is_small = members.len() <= CANDIDATES_MAX;
+        let next_max = if is_small { CANDIDATES_MAX } else { 2 };
+        let next = available.iter().map(|rank| rank.agent).take(next_max);
+        let lists_members = is_small || chosen.is_none();
+        let members_max = if lists_members { CANDIDATES_MAX } else { 0 };
+        let others = next.chain(members.iter().copied().take(members_max));
         let mut ids: Vec<AgentId> = Vec::new();
-        let mut list_agent = |id: AgentId| {
+        for id in chosen.into_iter().chain(preferred).chain(others) {
             if ids.len() < CANDIDATES_MAX && !ids.contains(&id) {
                 ids.push(id);
             }
-        };
-        chosen
-            .into_iter()
-            .chain(preferred)
-            .for_each(&mut list_agent);
-        in_order
-            .take(if is_small { CANDIDATES_MAX } else { 2 })
-            .for_each(&mut list_agent);
-        if is_small || chosen.is_none() {
-            members
-                .members
-                .iter()
-                .copied()
-                .take(CANDIDATES_MAX)
-                .for_each(&mut list_agent);
         }
-        let listed = ids.iter().filter(|id| members.members.contains(id)).count();
-        let more = u32::try_from(members.members.len() - listed).unwrap_or(u32::MAX);
+        let listed = ids.iter().filter(|id| members.contains(id)).count();
+        let omitted = u32::try_from(members.len() - listed).unwrap_or(u32::MAX);
         let chosen_agent = chosen.and_then(|id| self.agent(id));
         let candidates = ids.into_iter().filter_map(|id| {
             let agent = self.agent(id)?;
-            let verdict = if Some(id) == chosen {
+            let outcome = if Some(id) == chosen {
                 CandidateOutcome::Chosen
             } else {
                 self.passed_over_outcome(agent, team, chosen_agent, reason)
@@ -356,10 +330,10 @@ impl AgentPool {
                 agent: id,
                 current_leads: agent.current_leads,
                 weight: agent.weight,
-                outcome: verdict,
+                outcome,
             })
         });
-        (candidates.collect(), more)
+        (candidates.collect(), omitted)
     }
 
     /// Returns the reason why `agent` does not get a lead that goes to `best`, or to no agent.

@@ -217,19 +217,19 @@ impl InFlightRequest<'_> {
         };
         let UpstreamClient { flow, clock, .. } = self.upstream;
         let now = clock.elapsed();
-        self.upstream.count(
-            response
-                .as_ref()
-                .map_or_else(UpstreamError::outcome, |_| "success"),
-        );
+        let outcome = response
+            .as_ref()
+            .map_or_else(UpstreamError::outcome, |_| "success");
+        self.upstream.count(outcome);
         let labels = [("flow", flow.to_string())];
         metrics::histogram!("flowgate_upstream_request_duration_seconds", &labels)
             .record(now.saturating_sub(self.started_at).as_secs_f64());
         let mut breaker = self.upstream.breaker();
-        let change = match response.as_ref().map_or_else(
-            |error| error.breaker_signal(had_full_timeout),
-            |_| BreakerSignal::Success,
-        ) {
+        let signal = match response {
+            Ok(_) => BreakerSignal::Success,
+            Err(error) => error.breaker_signal(had_full_timeout),
+        };
+        let change = match signal {
             BreakerSignal::Success => breaker.record_success(permit),
             BreakerSignal::Failure => breaker.record_failure(permit, now),
             BreakerSignal::Ignore => {

@@ -77,7 +77,7 @@ pub(super) enum BreakerSignal {
 
 impl UpstreamError {
     /// Returns the outcome label for metrics.
-    pub(super) const fn outcome(&self) -> &'static str {
+    pub(in crate::http) const fn outcome(&self) -> &'static str {
         match self {
             Self::BreakerOpen => "open",
             Self::Unreachable(_) => "unreachable",
@@ -127,11 +127,8 @@ pub(super) fn parse_response(bytes: &[u8]) -> Result<Map<String, Value>, Upstrea
     let Value::Object(response) = value else {
         return Err(UpstreamError::Malformed("is not a JSON object"));
     };
-    if response
-        .get("screen")
-        .and_then(Value::as_str)
-        .is_none_or(str::is_empty)
-    {
+    let screen = response.get("screen").and_then(Value::as_str);
+    if screen.is_none_or(str::is_empty) {
         return Err(UpstreamError::Malformed("has no `screen`"));
     }
     match response.get("data") {

@@ -5,47 +5,29 @@ use super::*;
 #[test]
 fn choice_list_length_is_checked() {
     for component in ["RadioButtonsGroup", "CheckboxGroup", "ChipsSelector"] {
-        let location = "error screens[1].APPOINTMENT.layout.children[1].data-source";
-        let days = findings_with("/screens/1/layout/children/1/type", json!(component));
-        assert_findings(
-            &days,
-            &[&format!(
-                "{location}: a {component} takes 20 choices, and `days` can have 200…`limit = 20`"
-            )],
-        );
-        let times = findings_with("/screens/1/layout/children/2/type", json!(component));
-        assert_findings(&times, &[]);
+        assert_changes(&format!(
+            r#"
+            /screens/1/layout/children/1/type = "{component}" | error screens[1].APPOINTMENT.layout.children[1].data-source: a {component} takes 20 choices, and `days` can have 200…`limit = 20`
+            /screens/1/layout/children/2/type = "{component}"
+            "#
+        ));
     }
 }
 
 #[test]
 fn declared_data_must_match_config() {
-    let welcome =
-        "error screens[0].SERVICE.data: lacks \"welcome\", a text that the config provides…";
-    assert_findings(
-        &findings_with("/screens/0/data/welcome", Value::Null),
-        &[welcome],
-    );
-    assert_findings(&findings_with("/screens/0/data", Value::Null), &[welcome]);
-    assert_findings(
-        &findings_with("/screens/0/data", json!([])),
-        &["error screens[0].SERVICE.data: must be an object…"],
-    );
-    let text = json!({"type": "string", "__example__": ""});
-    assert_findings(
-        &findings_with("/screens/1/data/hint", text.clone()),
-        &["error screens[1].APPOINTMENT.data.hint: …`data = { hint = … }`"],
-    );
-    assert_findings(
-        &findings_with("/screens/1/data/error_message", text.clone()),
-        &[],
-    );
-    assert_findings(
-        &findings_with("/screens/1/data/required", json!(["days"])),
-        &[],
+    assert_changes(
+        r#"
+        /screens/0/data/welcome = null | error screens[0].SERVICE.data: lacks "welcome", a text that the config provides…
+        /screens/0/data = null | error screens[0].SERVICE.data: lacks "welcome", a text that the config provides…
+        /screens/0/data = [] | error screens[0].SERVICE.data: must be an object…
+        /screens/1/data/hint = {"type": "string", "__example__": ""} | error screens[1].APPOINTMENT.data.hint: …`data = { hint = … }`
+        /screens/1/data/error_message = {"type": "string", "__example__": ""}
+        /screens/1/data/required = ["days"]
+        "#,
     );
     let handed_on = findings_after_change(|flow_json| {
-        flow_json["screens"][1]["data"]["hint"] = text;
+        flow_json["screens"][1]["data"]["hint"] = json!({"type": "string", "__example__": ""});
         let link = json!({"name": "navigate", "next": {"type": "screen", "name": "APPOINTMENT"}, "payload": {"hint": "x"}});
         let link = json!({"type": "EmbeddedLink", "on-click-action": link});
         flow_json["screens"][0]["layout"]["children"]
@@ -58,44 +40,16 @@ fn declared_data_must_match_config() {
 
 #[test]
 fn data_types_must_match() {
-    let wrong =
-        |pointer: &str, schema: Value| findings_with(&format!("/screens/{pointer}"), schema);
-    assert_findings(
-        &wrong("0/data/welcome/type", json!("number")),
-        &["error screens[0].SERVICE.data.welcome: …write \"string\""],
-    );
-    assert_findings(
-        &wrong("1/data/days/type", Value::Null),
-        &["error screens[1].APPOINTMENT.data.days: has no type…write \"array\""],
-    );
-    assert_findings(
-        &wrong("1/data/days/items", Value::Null),
-        &["error screens[1].APPOINTMENT.data.days.items: …\"id\": {\"type\": \"string\"}"],
-    );
-    assert_findings(
-        &wrong("1/data/days/items/type", json!("string")),
-        &["error screens[1].APPOINTMENT.data.days.items: …\"object\""],
-    );
-    let title = wrong("1/data/days/items/properties/title/type", json!("number"));
-    assert_findings(
-        &title,
-        &[
-            "error screens[1].APPOINTMENT.data.days.items: …with \"title\": {\"type\": \"string\"} in its properties",
-        ],
-    );
-    let enabled = wrong("1/data/times/items/properties/enabled", Value::Null);
-    assert_findings(
-        &enabled,
-        &[
-            "error screens[1].APPOINTMENT.data.times.items: …with \"enabled\": {\"type\": \"boolean\"} in its properties",
-        ],
-    );
-    let day = wrong("2/data/day/type", json!("number"));
-    assert_findings(
-        &day,
-        &[
-            "error screens[2].DETAILS.data.day: …the answer to \"day\", of type date: write \"string\"",
-        ],
+    assert_changes(
+        r#"
+        /screens/0/data/welcome/type = "number" | error screens[0].SERVICE.data.welcome: …write "string"
+        /screens/1/data/days/type = null | error screens[1].APPOINTMENT.data.days: has no type…write "array"
+        /screens/1/data/days/items = null | error screens[1].APPOINTMENT.data.days.items: …"id": {"type": "string"}
+        /screens/1/data/days/items/type = "string" | error screens[1].APPOINTMENT.data.days.items: …"object"
+        /screens/1/data/days/items/properties/title/type = "number" | error screens[1].APPOINTMENT.data.days.items: …with "title": {"type": "string"} in its properties
+        /screens/1/data/times/items/properties/enabled = null | error screens[1].APPOINTMENT.data.times.items: …with "enabled": {"type": "boolean"} in its properties
+        /screens/2/data/day/type = "number" | error screens[2].DETAILS.data.day: …the answer to "day", of type date: write "string"
+        "#,
     );
     let head = "\n\n[flows.clinic.screens.fields]\n";
     let unsent = findings_with_config(
@@ -114,13 +68,13 @@ fn data_types_must_match() {
             &flow(&config.replace("\"choice\", ", &format!("{kind:?}, "))),
         )
     };
-    let number =
-        "error screens[2].DETAILS.data.day: …of type integer: write \"number\" or \"integer\"";
-    assert_findings(&typed("integer"), &[number]);
-    assert_findings(
-        &typed("boolean"),
-        &["error screens[2].DETAILS.data.day: …of type boolean: write \"boolean\""],
-    );
+    for (kind, types) in [
+        ("integer", "\"number\" or \"integer\""),
+        ("boolean", "\"boolean\""),
+    ] {
+        let wrong = format!("error screens[2].DETAILS.data.day: …of type {kind}: write {types}");
+        assert_findings(&typed(kind), &[&wrong]);
+    }
 }
 
 #[test]
@@ -133,20 +87,21 @@ fn multiple_choice_is_list_of_strings() {
         flow_json["screens"][2]["data"]["day"] = schema;
         findings(&flow_json, &flow(&config))
     };
-    assert_findings(
-        &findings_for_schema(json!({"type": "array", "items": {"type": "string"}})),
-        &[],
-    );
-    let location = "error screens[2].DETAILS.data.day";
-    assert_findings(
-        &findings_for_schema(json!({"type": "string"})),
-        &[&format!("{location}: …of type choices: write \"array\"")],
-    );
-    let items = findings_for_schema(json!({"type": "array", "items": {"type": "object"}}));
-    assert_findings(
-        &items,
-        &[&format!("{location}.items: …{{\"type\": \"string\"}}")],
-    );
+    let found = findings_for_schema(json!({"type": "array", "items": {"type": "string"}}));
+    assert_findings(&found, &[]);
+    for (schema, wrong) in [
+        (
+            json!({"type": "string"}),
+            ": …of type choices: write \"array\"",
+        ),
+        (
+            json!({"type": "array", "items": {"type": "object"}}),
+            ".items: …{\"type\": \"string\"}",
+        ),
+    ] {
+        let wrong = format!("error screens[2].DETAILS.data.day{wrong}");
+        assert_findings(&findings_for_schema(schema), &[&wrong]);
+    }
 }
 
 #[test]
@@ -154,35 +109,34 @@ fn agent_data_is_name_or_choice_list() {
     let agent_data = "{ day = { answer = \"who\" }, who = { agent = \"reception\" }, all = { agents = \"reception\", limit = 20 } }";
     let config = CONFIG.replace("{ day = { answer = \"day\" } }", agent_data);
     assert_ne!(config, CONFIG);
-    let findings_for = |who: &str, change: fn(&mut Value)| {
+    for (pointer, kind, expected) in [
+        ("who", "string", &[][..]),
+        (
+            "who",
+            "array",
+            &["error screens[2].DETAILS.data.who: …provides a text: write \"string\""],
+        ),
+        (
+            "all",
+            "string",
+            &["error screens[2].DETAILS.data.all: …a list of choices: write \"array\""],
+        ),
+        (
+            "day",
+            "array",
+            &[
+                "error screens[2].DETAILS.data.day: …the name of the agent who was shown: write \"string\"",
+            ],
+        ),
+    ] {
         let mut flow_json: Value = serde_json::from_str(FLOW_JSON).unwrap();
         let all = flow_json["screens"][1]["data"]["days"].clone();
-        flow_json["screens"][2]["data"]["who"] = json!({"type": who});
-        flow_json["screens"][2]["data"]["all"] = all;
-        change(&mut flow_json);
-        findings(&flow_json, &flow(&config))
-    };
-    assert_findings(&findings_for("string", |_| ()), &[]);
-    assert_findings(
-        &findings_for("array", |_| ()),
-        &["error screens[2].DETAILS.data.who: …provides a text: write \"string\""],
-    );
-    let all = findings_for("string", |flow_json| {
-        flow_json["screens"][2]["data"]["all"]["type"] = json!("string");
-    });
-    assert_findings(
-        &all,
-        &["error screens[2].DETAILS.data.all: …a list of choices: write \"array\""],
-    );
-    let day = findings_for("string", |flow_json| {
-        flow_json["screens"][2]["data"]["day"]["type"] = json!("array");
-    });
-    assert_findings(
-        &day,
-        &[
-            "error screens[2].DETAILS.data.day: …the name of the agent who was shown: write \"string\"",
-        ],
-    );
+        let data = &mut flow_json["screens"][2]["data"];
+        data["who"] = json!({"type": "string"});
+        data["all"] = all;
+        data[pointer]["type"] = json!(kind);
+        assert_findings(&findings(&flow_json, &flow(&config)), expected);
+    }
 }
 
 #[test]
@@ -190,22 +144,20 @@ fn refresh_is_distinguished_from_submission() {
     let location = "screens[1].APPOINTMENT.layout.children[1].on-select-action";
     let select = "refresh_on = [\"day\"]  ";
     let mistaken = format!("error {location}: would count as the submission of APPOINTMENT…");
-    assert_findings(
-        &findings_with_config(select, "# "),
-        &[&format!("{mistaken}`refresh_on = [\"day\"]`")],
-    );
-    assert_findings(
-        &findings_with_config(select, "refresh_on = [\"slot\"]  # "),
-        &[&format!(
-            "{mistaken}has slot, and no other field of the screen"
-        )],
-    );
+    for (config, suggestion) in [
+        ("# ", "`refresh_on = [\"day\"]`"),
+        (
+            "refresh_on = [\"slot\"]  # ",
+            "has slot, and no other field of the screen",
+        ),
+    ] {
+        let found = findings_with_config(select, config);
+        assert_findings(&found, &[&format!("{mistaken}{suggestion}")]);
+    }
     let payload = "/screens/1/layout/children/1/on-select-action/payload";
     let all = json!({"day": "${form.day}", "slot": "${form.slot}"});
-    assert_findings(
-        &findings_with(payload, all.clone()),
-        &[&format!("{mistaken}has day, and no other")],
-    );
+    let found = findings_with(payload, all.clone());
+    assert_findings(&found, &[&format!("{mistaken}has day, and no other")]);
 
     // A marker value distinguishes the requests here.
     let marked = |config: &str, mark: Option<&str>| {
@@ -232,29 +184,11 @@ fn refresh_is_distinguished_from_submission() {
 
 #[test]
 fn button_taken_for_refresh_is_error() {
-    let button = findings_with(
-        "/screens/1/layout/children/3/on-click-action/payload",
-        json!({"day": "${form.day}"}),
-    );
-    assert_findings(
-        &button,
-        &[
-            "error screens[1].APPOINTMENT.layout.children[3].on-click-action: …APPOINTMENT is never submitted",
-        ],
-    );
-    let no_choice = findings_after_change(|flow_json| {
-        let dropdown = flow_json
-            .pointer_mut("/screens/1/layout/children/1")
-            .unwrap();
-        dropdown
-            .as_object_mut()
-            .unwrap()
-            .remove("on-select-action")
-            .unwrap();
-    });
-    assert_findings(
-        &no_choice,
-        &["warning screens[1].APPOINTMENT: no request from here counts as a selection…has day"],
+    assert_changes(
+        r#"
+        /screens/1/layout/children/3/on-click-action/payload = {"day": "${form.day}"} | error screens[1].APPOINTMENT.layout.children[3].on-click-action: …APPOINTMENT is never submitted
+        /screens/1/layout/children/1/on-select-action = null | warning screens[1].APPOINTMENT: no action of this screen sends a selection that `refresh_on` expects…has day
+        "#,
     );
     // Without a button, the selection of a choice submits the screen.
     let no_button = findings_after_change(|flow_json| {

@@ -73,14 +73,39 @@ fn findings_with_config(from: &str, to: &str) -> Vec<String> {
 /// finding and, after `…`, a later part of it.
 #[track_caller]
 fn assert_findings(findings: &[String], expected: &[&str]) {
+    assert_findings_of("the flow", findings, expected);
+}
+
+/// Asserts findings as [`assert_findings`]. A failure names the `case`.
+#[track_caller]
+fn assert_findings_of(case: &str, findings: &[String], expected: &[&str]) {
     let fits = |(line, expected): (&String, &&str)| match expected.split_once('…') {
         Some((head, rest)) => line.starts_with(head) && line.contains(rest),
         None => line == expected,
     };
     assert!(
         findings.len() == expected.len() && findings.iter().zip(expected).all(fits),
-        "{findings:#?}\nis not {expected:#?}"
+        "{case}: {findings:#?}\nis not {expected:#?}"
     );
+}
+
+/// Asserts the findings after one change of the Flow JSON. A change is `POINTER = VALUE`, with a
+/// JSON value. Null removes the value.
+#[track_caller]
+fn assert_change(change: &str, expected: &[&str]) {
+    let (pointer, value) = change.split_once(" = ").unwrap();
+    let found = findings_with(pointer, serde_json::from_str(value).unwrap());
+    assert_findings_of(change, &found, expected);
+}
+
+/// Asserts the findings of a table. Each line is one change, followed by its findings after ` | `.
+#[track_caller]
+fn assert_changes(table: &str) {
+    for line in table.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let mut parts = line.split(" | ");
+        let change = parts.next().unwrap();
+        assert_change(change, &parts.collect::<Vec<_>>());
+    }
 }
 
 #[test]
@@ -96,42 +121,28 @@ fn non_json_text_is_an_error() {
         check("[]", &flow),
         Err(FlowJsonError::NotAnObject)
     ));
-    for screens in [Value::Null, json!([])] {
-        assert_findings(
-            &findings_with("/screens", screens),
-            &["error screens: is missing or empty…Export it"],
-        );
-    }
+    assert_changes(
+        "/screens = null | error screens: is missing or empty…Export it
+         /screens = [] | error screens: is missing or empty…Export it",
+    );
 }
 
 #[test]
 fn version_and_endpoint_are_checked() {
-    assert_findings(
-        &findings_with("/version", Value::Null),
-        &["error version: …\"7.1\""],
-    );
-    assert_findings(
-        &findings_with("/data_api_version", Value::Null),
-        &["error data_api_version: is missing…\"3.0\""],
-    );
-    assert_findings(
-        &findings_with("/data_api_version", json!(3.0)),
-        &["error data_api_version: must be \"3.0\" or \"4.0\""],
-    );
-    assert_findings(
-        &findings_with("/data_api_version", json!("4.0")),
-        &["error data_api_version: …needs Flow JSON 7.3"],
+    assert_changes(
+        r#"
+        /version = null | error version: …"7.1"
+        /data_api_version = null | error data_api_version: is missing…"3.0"
+        /data_api_version = 3.0 | error data_api_version: must be "3.0" or "4.0"
+        /data_api_version = "4.0" | error data_api_version: …needs Flow JSON 7.3
+        /data_channel_uri = "https://forms.example.com" | error data_channel_uri: is not allowed…`endpoint_uri`
+        "#,
     );
     let newer = findings_after_change(|flow_json| {
         flow_json["data_api_version"] = json!("4.0");
         flow_json["version"] = json!("7.3");
     });
     assert_findings(&newer, &[]);
-    let uri = json!("https://forms.example.com");
-    assert_findings(
-        &findings_with("/data_channel_uri", uri),
-        &["error data_channel_uri: is not allowed…`endpoint_uri`"],
-    );
     let plain = CONFIG
         .replace("\"required\" ", "\"none\" ")
         .replace("private_keys", "# private_keys");
@@ -144,43 +155,17 @@ fn version_and_endpoint_are_checked() {
 
 #[test]
 fn routing_model_matches_config() {
-    let missing = findings_with("/routing_model", Value::Null);
-    assert_findings(
-        &missing,
-        &[
-            r#"error routing_model: …{"SERVICE":["APPOINTMENT"],"APPOINTMENT":["DETAILS"],"DETAILS":[]}"#,
-        ],
-    );
-    assert_findings(
-        &findings_with("/routing_model", json!([])),
-        &["error routing_model: must be an object…"],
-    );
-    assert_findings(
-        &findings_with("/routing_model/APPOINTMENT", json!("DETAILS")),
-        &[
-            "error routing_model.APPOINTMENT: must be a list…",
-            "error routing_model.APPOINTMENT: lacks \"DETAILS\"…",
-        ],
-    );
-    assert_findings(
-        &findings_with("/routing_model/DETAILS", json!(["END"])),
-        &["error routing_model.DETAILS: names \"END\"…"],
-    );
-    assert_findings(
-        &findings_with("/routing_model/END", json!([])),
-        &["error routing_model.END: is a route from a screen…"],
-    );
-    assert_findings(
-        &findings_with("/routing_model/DETAILS", json!(["DETAILS"])),
-        &["error routing_model.DETAILS: …itself"],
-    );
-    assert_findings(
-        &findings_with("/routing_model/DETAILS", json!(["APPOINTMENT"])),
-        &["error routing_model.DETAILS: …backwards"],
-    );
-    assert_findings(
-        &findings_with("/routing_model/DETAILS", json!(["SERVICE"])),
-        &["error routing_model.DETAILS: leads to SERVICE, the first screen of the flow…"],
+    assert_changes(
+        r#"
+        /routing_model = null | error routing_model: …{"SERVICE":["APPOINTMENT"],"APPOINTMENT":["DETAILS"],"DETAILS":[]}
+        /routing_model = [] | error routing_model: must be an object…
+        /routing_model/APPOINTMENT = "DETAILS" | error routing_model.APPOINTMENT: must be a list… | error routing_model.APPOINTMENT: lacks "DETAILS"…
+        /routing_model/DETAILS = ["END"] | error routing_model.DETAILS: names "END"…
+        /routing_model/END = [] | error routing_model.END: is a route from a screen…
+        /routing_model/DETAILS = ["DETAILS"] | error routing_model.DETAILS: …itself
+        /routing_model/DETAILS = ["APPOINTMENT"] | error routing_model.DETAILS: …backwards
+        /routing_model/DETAILS = ["SERVICE"] | error routing_model.DETAILS: leads to SERVICE, the first screen of the flow…
+        "#,
     );
     let next = "name = \"SERVICE\"\nnext = { field = \"service\", cases = { pain = \"DETAILS\" }, default = \"APPOINTMENT\" }";
     let by_field = findings_with_config("name = \"SERVICE\"", next);
@@ -198,29 +183,19 @@ fn routing_model_matches_config() {
 
 #[test]
 fn unreachable_screen_is_error_only_when_disconnected() {
-    let more = |route: (&'static str, Value)| {
+    let more = |from: &'static str, to: Value| {
         findings_after_change(move |flow_json| {
             let screen = json!({"id": "HELP", "title": "Help", "layout": {"type": "SingleColumnLayout", "children": []}});
             flow_json["screens"].as_array_mut().unwrap().push(screen);
-            flow_json["routing_model"][route.0] = route.1;
+            flow_json["routing_model"][from] = to;
         })
     };
     let fine = "warning screens[3].HELP: the config does not declare this screen…";
-    assert_findings(
-        &more(("HELP", json!([]))),
-        &[
-            "error screens[3].HELP: no route leads here from SERVICE…",
-            fine,
-        ],
-    );
-    assert_findings(
-        &more(("HELP", json!(["APPOINTMENT"]))),
-        &[
-            "warning screens[3].HELP: can't be reached from SERVICE…",
-            fine,
-        ],
-    );
-    assert_findings(&more(("SERVICE", json!(["APPOINTMENT", "HELP"]))), &[fine]);
+    let alone = "error screens[3].HELP: no route leads here from SERVICE…";
+    let unreachable = "warning screens[3].HELP: can't be reached from SERVICE…";
+    assert_findings(&more("HELP", json!([])), &[alone, fine]);
+    assert_findings(&more("HELP", json!(["APPOINTMENT"])), &[unreachable, fine]);
+    assert_findings(&more("SERVICE", json!(["APPOINTMENT", "HELP"])), &[fine]);
 }
 
 #[test]
@@ -261,18 +236,19 @@ fn screens_must_match_config() {
             "error screens[1].Appointment.layout.children[1].on-select-action: sends a request to flowgate, but the config has no screen \"Appointment\"…",
         ],
     );
-    assert_findings(
-        &findings_with("/screens/0/id", Value::Null)[..1],
-        &["error screens[0]: has no `id`…"],
-    );
-    assert_findings(
-        &findings_with("/screens/0/id", json!("APPOINTMENT"))[..1],
-        &["error screens[1]: its id is \"APPOINTMENT\", which another…"],
-    );
-    assert_findings(
-        &findings_with("/screens/0/id", json!("SUCCESS"))[..1],
-        &["error screens[0]: its id is \"SUCCESS\", which Meta…"],
-    );
+    for (id, expected) in [
+        (Value::Null, "error screens[0]: has no `id`…"),
+        (
+            json!("APPOINTMENT"),
+            "error screens[1]: its id is \"APPOINTMENT\", which another…",
+        ),
+        (
+            json!("SUCCESS"),
+            "error screens[0]: its id is \"SUCCESS\", which Meta…",
+        ),
+    ] {
+        assert_findings(&findings_with("/screens/0/id", id)[..1], &[expected]);
+    }
 }
 
 #[test]
@@ -292,82 +268,42 @@ fn flow_without_screens_accepts_any() {
 
 #[test]
 fn final_screen_must_match_and_use_data_exchange() {
-    let location = "screens[2].DETAILS.layout.children[4].on-click-action";
-    assert_findings(
-        &findings_with("/screens/2/terminal", Value::Null),
-        &["error screens[2].DETAILS.terminal: …`final = true`"],
-    );
-    assert_findings(
-        &findings_with("/screens/1/terminal", json!(true)),
-        &["error screens[1].APPOINTMENT.terminal: is true…is not final in the config"],
-    );
-    let complete = findings_with(
-        "/screens/2/layout/children/4/on-click-action/name",
-        json!("complete"),
-    );
-    assert_findings(
-        &complete,
-        &[&format!("warning {location}: …only by Meta's webhook")],
-    );
-    let nothing = findings_with(
-        "/screens/2/layout/children/4",
-        json!({"type": "TextBody", "text": "End"}),
-    );
-    assert_findings(
-        &nothing,
-        &["error screens[2].DETAILS: nothing here sends the form…`data_exchange`"],
-    );
-    let navigates = json!({"name": "navigate", "next": {"type": "screen", "name": "APPOINTMENT"}, "payload": {}});
-    let navigates = findings_with("/screens/0/layout/children/3/on-click-action", navigates);
-    assert_findings(
-        &navigates,
-        &["warning screens[0].SERVICE: nothing here sends a request to flowgate…"],
-    );
-    let refreshed = findings_with("/screens/2/refresh_on_back", json!(true));
-    assert_findings(
-        &refreshed,
-        &["warning screens[2].DETAILS.refresh_on_back: …which shows APPOINTMENT again"],
+    assert_changes(
+        r#"
+        /screens/2/terminal = null | error screens[2].DETAILS.terminal: …`final = true`
+        /screens/1/terminal = true | error screens[1].APPOINTMENT.terminal: is true…is not final in the config
+        /screens/2/layout/children/4/on-click-action/name = "complete" | warning screens[2].DETAILS.layout.children[4].on-click-action: …only by Meta's webhook
+        /screens/2/layout/children/4 = {"type": "TextBody", "text": "End"} | error screens[2].DETAILS: nothing here sends the form…`data_exchange`
+        /screens/0/layout/children/3/on-click-action = {"name": "navigate", "next": {"type": "screen", "name": "APPOINTMENT"}, "payload": {}} | warning screens[0].SERVICE: nothing here sends a request to flowgate…
+        /screens/2/refresh_on_back = true | warning screens[2].DETAILS.refresh_on_back: …which shows APPOINTMENT again
+        "#,
     );
 }
 
 #[test]
 fn required_fields_must_be_sent() {
-    let payload = "/screens/2/layout/children/4/on-click-action/payload";
-    let location = "screens[2].DETAILS.layout.children[4].on-click-action.payload";
-    let lacks = findings_with(payload, json!({"e-mail": "${form.email}", "slot": "x"}));
-    assert_findings(
-        &lacks,
-        &[
-            &format!("error {location}: lacks \"name\"…\"name\": \"${{form.name}}\""),
-            &format!("warning {location}: sends \"e-mail\", which the config does not declare…"),
-        ],
-    );
-    let odd = findings_with(
-        payload,
-        json!({"name": "${form.name}", "slot": "x", "error": "${form.email}"}),
-    );
-    assert_findings(
-        &odd,
-        &[&format!(
-            "warning {location}: sends \"error\", a field name of Meta's error…without the other fields it would be handled as an error notification"
-        )],
+    assert_changes(
+        r#"
+        /screens/2/layout/children/4/on-click-action/payload = {"e-mail": "${form.email}", "slot": "x"} | error screens[2].DETAILS.layout.children[4].on-click-action.payload: lacks "name"…"name": "${form.name}" | warning screens[2].DETAILS.layout.children[4].on-click-action.payload: sends "e-mail", which the config does not declare…
+        /screens/2/layout/children/4/on-click-action/payload = {"name": "${form.name}", "slot": "x", "error": "${form.email}"} | warning screens[2].DETAILS.layout.children[4].on-click-action.payload: sends "error", a field name of Meta's error…a request with this field alone would be handled as an error notification, not as a form
+        "#,
     );
     // Fields that a refresh sends do not count: the button submits the screen.
-    let on_select = findings_after_change(|flow_json| {
-        *flow_json
-            .pointer_mut("/screens/1/layout/children/3/on-click-action/payload")
-            .unwrap() = json!({"slot": "${form.slot}"});
-    });
-    let location = "screens[1].APPOINTMENT.layout.children[3].on-click-action.payload";
-    assert_findings(&on_select, &[&format!("error {location}: lacks \"day\"…")]);
+    assert_change(
+        r#"/screens/1/layout/children/3/on-click-action/payload = {"slot": "${form.slot}"}"#,
+        &[
+            "error screens[1].APPOINTMENT.layout.children[3].on-click-action.payload: lacks \"day\"…",
+        ],
+    );
     let no_slot = findings_after_change(|flow_json| {
-        *flow_json
-            .pointer_mut("/screens/1/layout/children/1/on-select-action/payload")
-            .unwrap() = json!({});
-        *flow_json
-            .pointer_mut("/screens/1/layout/children/3/on-click-action/payload")
-            .unwrap() = json!({});
-        *flow_json.pointer_mut(payload).unwrap() = json!({});
+        for action in [
+            "1/layout/children/1/on-select-action",
+            "1/layout/children/3/on-click-action",
+            "2/layout/children/4/on-click-action",
+        ] {
+            let action = flow_json.pointer_mut(&format!("/screens/{action}"));
+            action.unwrap()["payload"] = json!({});
+        }
     });
     assert!(no_slot.contains(
         &"error screens: no payload sends \"slot\", nor \"day\", which the booking of the flow needs".to_owned()
@@ -394,18 +330,15 @@ fn reserved_field_names_are_reported() {
         "error {location}: sends \"error_message\", a field name of Meta's error…and no form is stored"
     );
     assert_findings(&findings_of_flow(encrypted), &[&lost]);
-    assert_findings(
-        &findings_of_flow(&format!(
-            "{encrypted}screens = [{{ name = \"A\", final = true }}]"
-        )),
-        &[&lost],
-    );
+    let screen = "screens = [{ name = \"A\", final = true }]";
+    assert_findings(&findings_of_flow(&format!("{encrypted}{screen}")), &[&lost]);
     let declared = "screens = [{ name = \"A\", final = true, fields = { error_message = { type = \"text\" } } }]";
+    let accepted = format!(
+        "warning {location}: sends \"error_message\", a field name of Meta's error…accepted as a form"
+    );
     assert_findings(
         &findings_of_flow(&format!("{encrypted}{declared}")),
-        &[&format!(
-            "warning {location}: sends \"error_message\", a field name of Meta's error…accepted as a form"
-        )],
+        &[&accepted],
     );
     assert_findings(&findings_of_flow(declared), &[]);
 }

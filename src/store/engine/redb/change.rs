@@ -11,12 +11,12 @@ use std::cell::Cell;
 
 /// Change of one row. Key and value have their stored form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) struct RawChange<'a> {
+pub struct RawChange<'a> {
     /// Table name.
-    pub(in crate::store) table: &'a str,
-    pub(in crate::store) key: &'a [u8],
+    pub table: &'a str,
+    pub key: &'a [u8],
     /// New value. `None` if the row was removed.
-    pub(in crate::store) value: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
 }
 
 impl<'a> RawChange<'a> {
@@ -60,7 +60,7 @@ fn split_length(bytes: &[u8]) -> Option<(usize, &[u8])> {
 }
 
 /// Lists the changes in `bytes`. The last item is `None` if the bytes are no changes.
-pub(in crate::store) fn list_changes(bytes: &[u8]) -> impl Iterator<Item = Option<RawChange<'_>>> {
+pub fn list_changes(bytes: &[u8]) -> impl Iterator<Item = Option<RawChange<'_>>> {
     let mut rest = Some(bytes);
     std::iter::from_fn(move || {
         let bytes = rest.filter(|bytes| !bytes.is_empty())?;

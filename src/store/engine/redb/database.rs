@@ -11,14 +11,14 @@ use redb::{DatabaseError, Durability, ReadableDatabase, StorageBackend, StorageE
 use super::change::ChangeRecorder;
 use super::key::{TableKey, TableValue};
 use super::storage_backend::{FaultRecorder, OpenObserver, RecordingBackend};
-use super::table::{ReadTable, WriteTable};
+use super::table::{ReadTable, TableChanges, WriteTable};
 use super::table_def::TableDef;
 use crate::panic::catch_panic;
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreResult};
 
 /// Reason why a database can't be opened.
 #[derive(Debug)]
-pub(in crate::store) enum OpenError {
+pub enum OpenError {
     /// Another process has the file open.
     InUse,
     /// The file is no redb database, or has an unknown format of redb.
@@ -29,20 +29,20 @@ pub(in crate::store) enum OpenError {
     Disk(StoreError),
 }
 
-/// How a database is opened.
-pub(in crate::store) struct OpenOptions {
+/// Options of opening a database.
+pub struct OpenOptions {
     /// Memory for pages, in bytes.
-    pub(in crate::store) page_cache_bytes: usize,
+    pub page_cache_bytes: usize,
     /// `true` if every page is verified.
-    pub(in crate::store) verifies: bool,
+    pub verifies: bool,
     /// Observer of the opening.
-    pub(in crate::store) observer: Option<Arc<dyn OpenObserver>>,
+    pub observer: Option<Arc<dyn OpenObserver>>,
     /// `true` if the observer gets the progress of the verification.
-    pub(in crate::store) reports_progress: bool,
+    pub reports_progress: bool,
 }
 
-/// An open redb database.
-pub(in crate::store) struct Database {
+/// Open redb database.
+pub struct Database {
     database: redb::Database,
     faults: FaultRecorder,
 }
@@ -52,10 +52,7 @@ impl Database {
     ///
     /// # Errors
     /// [`OpenError`]
-    pub(in crate::store) fn open(
-        backend: Box<dyn StorageBackend>,
-        options: OpenOptions,
-    ) -> Result<Self, OpenError> {
+    pub fn open(backend: Box<dyn StorageBackend>, options: OpenOptions) -> Result<Self, OpenError> {
         let OpenOptions {
             page_cache_bytes,
             verifies,
@@ -63,7 +60,11 @@ impl Database {
             reports_progress,
         } = options;
         let faults = FaultRecorder::default();
-        let backend = RecordingBackend::new(backend, faults.clone(), observer.clone());
+        let backend = RecordingBackend {
+            backend,
+            faults: faults.clone(),
+            observer: observer.clone(),
+        };
         let observer = observer.filter(|_| reports_progress);
         // redb may panic on damaged pages instead of returning an error.
         let opened = catch_panic(move || {
@@ -85,12 +86,12 @@ impl Database {
     }
 
     /// Begins a read transaction on the last commit.
-    pub(in crate::store) fn begin_read(&self) -> Result<ReadTxn, StoreError> {
+    pub fn begin_read(&self) -> StoreResult<ReadTxn> {
         Ok(ReadTxn(self.database.begin_read()?))
     }
 
     /// Begins a write transaction. Its commit is durable.
-    pub(in crate::store) fn begin_write(&self) -> Result<WriteTxn, StoreError> {
+    pub fn begin_write(&self) -> StoreResult<WriteTxn> {
         let mut txn = self.database.begin_write()?;
         txn.set_durability(Durability::Immediate)?;
         Ok(WriteTxn {
@@ -100,7 +101,7 @@ impl Database {
     }
 
     /// Writes what redb needs to open the file without a repair after a crash of the process.
-    pub(in crate::store) fn prepare_quick_repair(&self) -> Result<(), StoreError> {
+    pub fn prepare_quick_repair(&self) -> StoreResult<()> {
         let mut txn = self.database.begin_write()?;
         txn.set_durability(Durability::Immediate)?;
         txn.set_quick_repair(true);
@@ -108,12 +109,12 @@ impl Database {
     }
 
     /// Returns the recorder of disk faults. The recorder does not keep the database open.
-    pub(in crate::store) fn faults(&self) -> FaultRecorder {
+    pub fn faults(&self) -> FaultRecorder {
         self.faults.clone()
     }
 
     /// Moves pages to the front of the file and cuts the file, until nothing is left to move.
-    pub(in crate::store) fn compact(&mut self) -> Result<(), StoreError> {
+    pub fn compact(&mut self) -> StoreResult<()> {
         // A round may free space that the next round needs.
         catch_panic(|| {
             while self.database.compact()? {}
@@ -127,7 +128,7 @@ impl Database {
     ///
     /// # Errors
     /// [`StoreError::Engine`] if redb can't write the data of a clean shutdown.
-    pub(in crate::store) fn close(self) -> Result<(), StoreError> {
+    pub fn close(self) -> StoreResult<()> {
         let faults = self.faults;
         self.database
             .close()
@@ -155,22 +156,20 @@ fn explain_open_error(error: DatabaseError, faults: &FaultRecorder) -> OpenError
 }
 
 /// Read transaction: the content of the file at one commit.
-pub(in crate::store) struct ReadTxn(redb::ReadTransaction);
+pub struct ReadTxn(redb::ReadTransaction);
 
 impl ReadTxn {
     /// Opens a table.
-    pub(in crate::store) fn open<K: TableKey, V: TableValue>(
+    pub fn open<K: TableKey, V: TableValue>(
         &self,
         def: TableDef<K, V>,
-    ) -> Result<ReadTable<K, V>, StoreError> {
-        Ok(ReadTable::new(def, self.0.open_table(def.definition())?))
+    ) -> StoreResult<ReadTable<K, V>> {
+        let table = self.0.open_table(def.definition())?;
+        Ok(ReadTable { def, table })
     }
 
     /// Returns `true` if the file has the table.
-    pub(in crate::store) fn has_table<K: TableKey, V: TableValue>(
-        &self,
-        def: TableDef<K, V>,
-    ) -> Result<bool, StoreError> {
+    pub fn has_table<K: TableKey, V: TableValue>(&self, def: TableDef<K, V>) -> StoreResult<bool> {
         match self.0.open_table(def.definition()) {
             Ok(_) => Ok(true),
             Err(redb::TableError::Storage(error)) => Err(error.into()),
@@ -180,52 +179,66 @@ impl ReadTxn {
 }
 
 /// Write transaction.
-pub(in crate::store) struct WriteTxn {
+pub struct WriteTxn {
     txn: redb::WriteTransaction,
     recorder: ChangeRecorder,
 }
 
 impl WriteTxn {
     /// Opens a table. A transaction can open each table once at a time.
-    pub(in crate::store) fn open<K: TableKey, V: TableValue>(
+    pub fn open<K: TableKey, V: TableValue>(
         &self,
         def: TableDef<K, V>,
-    ) -> Result<WriteTable<'_, K, V>, StoreError> {
-        let table = self.txn.open_table(def.definition())?;
-        Ok(WriteTable::new(def, table, &self.recorder, true))
+    ) -> StoreResult<WriteTable<'_, K, V>> {
+        self.open_recorded(def, true)
     }
 
     /// Opens a table whose changes are not recorded.
-    pub(in crate::store) fn open_unrecorded<K: TableKey, V: TableValue>(
+    pub fn open_unrecorded<K: TableKey, V: TableValue>(
         &self,
         def: TableDef<K, V>,
-    ) -> Result<WriteTable<'_, K, V>, StoreError> {
-        let table = self.txn.open_table(def.definition())?;
-        Ok(WriteTable::new(def, table, &self.recorder, false))
+    ) -> StoreResult<WriteTable<'_, K, V>> {
+        self.open_recorded(def, false)
+    }
+
+    fn open_recorded<K: TableKey, V: TableValue>(
+        &self,
+        def: TableDef<K, V>,
+        is_recorded: bool,
+    ) -> StoreResult<WriteTable<'_, K, V>> {
+        Ok(WriteTable {
+            def,
+            table: self.txn.open_table(def.definition())?,
+            changes: TableChanges {
+                table: def.name(),
+                recorder: &self.recorder,
+                is_recorded,
+            },
+        })
     }
 
     /// Starts or stops the recording of changes.
-    pub(in crate::store) fn set_recording(&self, is_recording: bool) {
+    pub fn set_recording(&self, is_recording: bool) {
         self.recorder.set_recording(is_recording);
     }
 
     /// Returns the changes that were recorded so far, and forgets them.
-    pub(in crate::store) fn take_recorded(&self) -> Vec<u8> {
+    pub fn take_recorded(&self) -> Vec<u8> {
         self.recorder.take_recorded()
     }
 
     /// Returns `true` if the transaction has changed a row.
-    pub(in crate::store) const fn has_changes(&self) -> bool {
+    pub const fn has_changes(&self) -> bool {
         self.recorder.has_changes()
     }
 
     /// Makes the changes durable.
-    pub(in crate::store) fn commit(self) -> Result<(), StoreError> {
+    pub fn commit(self) -> StoreResult<()> {
         Ok(self.txn.commit()?)
     }
 
     /// Discards the changes.
-    pub(in crate::store) fn abort(self) -> Result<(), StoreError> {
+    pub fn abort(self) -> StoreResult<()> {
         Ok(self.txn.abort()?)
     }
 }

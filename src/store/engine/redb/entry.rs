@@ -5,19 +5,19 @@ use redb::{AccessGuard, Value};
 use super::change::RawChange;
 use super::key::{TableKey, TableValue};
 use super::table_def::TableDef;
-use crate::store::StoreError;
+use crate::store::StoreResult;
 
 /// Position of a row in its table.
-pub(in crate::store) struct Position(pub(super) Vec<u8>);
+pub struct Position(pub(super) Vec<u8>);
 
 /// Rows of a range, from both ends.
-pub(in crate::store) struct Entries<'a, K: TableKey, V: TableValue> {
+pub struct Entries<'a, K: TableKey, V: TableValue> {
     pub(super) def: TableDef<K, V>,
     pub(super) rows: redb::Range<'a, K::Stored, V::Stored>,
 }
 
 impl<'a, K: TableKey, V: TableValue> Iterator for Entries<'a, K, V> {
-    type Item = Result<Entry<'a, K, V>, StoreError>;
+    type Item = StoreResult<Entry<'a, K, V>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let row = self.rows.next()?;
@@ -49,26 +49,26 @@ impl<'a, K: TableKey, V: TableValue> Entry<'a, K, V> {
     }
 
     /// Returns the key.
-    pub(in crate::store) fn key(&self) -> K::Ref<'_> {
+    pub fn key(&self) -> K::Ref<'_> {
         K::from_raw(self.key.value())
     }
 
     /// Returns the value.
     ///
     /// # Errors
-    /// [`StoreError::Row`] if the row is unreadable.
-    pub(in crate::store) fn value(&self) -> Result<V, StoreError> {
+    /// [`crate::store::StoreError::Row`] if the row is unreadable.
+    pub fn value(&self) -> StoreResult<V> {
         V::from_raw(self.value.value())
             .map_err(|problem| self.def.raw_row_error(&self.key.value(), problem))
     }
 
     /// Returns the size of the stored value in bytes.
-    pub(in crate::store) fn stored_bytes(&self) -> u64 {
+    pub fn stored_bytes(&self) -> u64 {
         byte_length(V::Stored::as_bytes(&self.value.value()).as_ref())
     }
 
     /// Appends the row to `out` as a change that writes it.
-    pub(in crate::store) fn write_change(&self, out: &mut Vec<u8>) {
+    pub fn write_change(&self, out: &mut Vec<u8>) {
         let (key, value) = (self.key.value(), self.value.value());
         RawChange {
             table: self.def.name(),
@@ -79,7 +79,7 @@ impl<'a, K: TableKey, V: TableValue> Entry<'a, K, V> {
     }
 
     /// Returns the position of the row, for [`super::table::Rows::rows_after`].
-    pub(in crate::store) fn position(&self) -> Position {
+    pub fn position(&self) -> Position {
         Position(K::Stored::as_bytes(&self.key.value()).as_ref().to_vec())
     }
 }

@@ -87,7 +87,7 @@ impl TableValue for Hash {
 }
 
 /// Value that callers read as bytes.
-pub struct Bytes(pub(in crate::store) Box<[u8]>);
+pub struct Bytes(pub Box<[u8]>);
 
 impl TableValue for Bytes {
     type Stored = &'static [u8];

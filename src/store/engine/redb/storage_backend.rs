@@ -18,7 +18,7 @@ use redb::{BackendError, StorageBackend};
 use crate::store::StoreError;
 
 /// Observer of the opening of a database.
-pub(in crate::store) trait OpenObserver: std::fmt::Debug + Send + Sync {
+pub trait OpenObserver: std::fmt::Debug + Send + Sync {
     /// Is called when no other process has the file open.
     fn on_locked(&self);
     /// Is called with the verified fraction of the file, from 0 to 1.
@@ -27,23 +27,20 @@ pub(in crate::store) trait OpenObserver: std::fmt::Debug + Send + Sync {
 
 /// Function that turns an open file into the storage backend of redb. Tests use recording and
 /// failing backends.
-pub(in crate::store) type BackendFactory =
-    dyn Fn(File) -> io::Result<Box<dyn StorageBackend>> + Send + Sync;
+pub type BackendFactory = dyn Fn(File) -> io::Result<Box<dyn StorageBackend>> + Send + Sync;
 
 /// Creates the default storage backend, which reads and writes the file itself.
 ///
 /// # Errors
 /// The errors of redb's own backend.
-pub(in crate::store) fn file_backend(file: File) -> io::Result<Box<dyn StorageBackend>> {
-    match redb::backends::FileBackend::new(file) {
-        Ok(backend) => Ok(Box::new(backend)),
-        Err(error) => Err(io::Error::other(error)),
-    }
+pub fn file_backend(file: File) -> io::Result<Box<dyn StorageBackend>> {
+    let backend = redb::backends::FileBackend::new(file).map_err(io::Error::other)?;
+    Ok(Box::new(backend))
 }
 
 /// Kind of a disk fault, as far as the reaction depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) enum DiskFault {
+pub enum DiskFault {
     /// A write or an extension of the file found no space. The writer opens the file again and
     /// continues.
     NoSpace,
@@ -53,17 +50,17 @@ pub(in crate::store) enum DiskFault {
 
 /// Recorder of the first fault since the file was opened.
 #[derive(Clone, Debug, Default)]
-pub(in crate::store) struct FaultRecorder(Arc<OnceLock<(DiskFault, String)>>);
+pub struct FaultRecorder(Arc<OnceLock<(DiskFault, String)>>);
 
 impl FaultRecorder {
     /// Returns the cause of a failed engine operation: the first fault, or `error` from the engine
     /// if no fault was recorded.
-    pub(in crate::store) fn cause_of(&self, error: StoreError) -> StoreError {
+    pub fn cause_of(&self, error: StoreError) -> StoreError {
         self.cause().unwrap_or(error)
     }
 
     /// Returns the first fault as an error.
-    pub(in crate::store) fn cause(&self) -> Option<StoreError> {
+    pub fn cause(&self) -> Option<StoreError> {
         self.0.get().map(|(fault, reason)| match fault {
             DiskFault::NoSpace => StoreError::NoSpace,
             DiskFault::Untrusted => StoreError::Untrusted(reason.clone()),
@@ -71,15 +68,11 @@ impl FaultRecorder {
     }
 
     fn record(&self, operation: &str, error: &io::Error, can_be_no_space: bool) {
-        let no_space = can_be_no_space
-            && matches!(
-                error.kind(),
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-            );
-        let fault = if no_space {
-            DiskFault::NoSpace
-        } else {
-            DiskFault::Untrusted
+        let fault = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded if can_be_no_space => {
+                DiskFault::NoSpace
+            }
+            _ => DiskFault::Untrusted,
         };
         // Only the first fault shows the cause. Later faults are consequences.
         let _ = self.0.set((fault, format!("{operation}: {error}")));
@@ -88,24 +81,10 @@ impl FaultRecorder {
 
 /// A backend that records its faults, and reports when the file is locked.
 #[derive(Debug)]
-pub(in crate::store) struct RecordingBackend {
-    backend: Box<dyn StorageBackend>,
-    faults: FaultRecorder,
-    observer: Option<Arc<dyn OpenObserver>>,
-}
-
-impl RecordingBackend {
-    pub(in crate::store) fn new(
-        backend: Box<dyn StorageBackend>,
-        faults: FaultRecorder,
-        observer: Option<Arc<dyn OpenObserver>>,
-    ) -> Self {
-        Self {
-            backend,
-            faults,
-            observer,
-        }
-    }
+pub struct RecordingBackend {
+    pub(super) backend: Box<dyn StorageBackend>,
+    pub(super) faults: FaultRecorder,
+    pub(super) observer: Option<Arc<dyn OpenObserver>>,
 }
 
 impl StorageBackend for RecordingBackend {
@@ -179,12 +158,14 @@ impl StorageBackend for RecordingBackend {
 
 /// Size of the blocks in which an [`OverlayBackend`] stores written bytes.
 const BLOCK_BYTES: u64 = 4096;
+/// The same size in memory.
+const BLOCK_SIZE: usize = 4096;
 
 /// A backend that reads from the disk and stores all writes in memory. redb also writes when it
 /// opens a file only to read. With this backend, a file that needs a repair can be read without a
 /// change of the file, and while the disk is full.
 #[derive(Debug)]
-pub(in crate::store) struct OverlayBackend {
+pub struct OverlayBackend {
     backend: Box<dyn StorageBackend>,
     /// `true` if redb locks the file. `false` if another open handle of this process has locked the
     /// file.
@@ -203,10 +184,7 @@ struct Overlay {
 
 impl OverlayBackend {
     /// Creates an overlay of the given backend in its current state.
-    pub(in crate::store) fn new(
-        backend: Box<dyn StorageBackend>,
-        locks_file: bool,
-    ) -> io::Result<Self> {
+    pub fn new(backend: Box<dyn StorageBackend>, locks_file: bool) -> io::Result<Self> {
         let len = backend.len()?;
         Ok(Self {
             backend,
@@ -224,11 +202,9 @@ impl OverlayBackend {
         if let Some(block) = overlay.blocks.get(&at) {
             return Ok(block.clone());
         }
-        let mut block =
-            vec![0; usize::try_from(BLOCK_BYTES).unwrap_or_default()].into_boxed_slice();
-        let backend_bytes =
-            usize::try_from(overlay.backend_len.saturating_sub(at).min(BLOCK_BYTES))
-                .unwrap_or_default();
+        let mut block = vec![0; BLOCK_SIZE].into_boxed_slice();
+        let backend_bytes = usize::try_from(overlay.backend_len.saturating_sub(at))
+            .map_or(BLOCK_SIZE, |bytes| bytes.min(BLOCK_SIZE));
         if let Some(backend_bytes) = block.get_mut(..backend_bytes) {
             self.backend.read(at, backend_bytes)?;
         }
@@ -257,8 +233,7 @@ impl OverlayBackend {
             let at = offset.saturating_add(u64::try_from(done).unwrap_or(u64::MAX));
             let begin = at - at % BLOCK_BYTES;
             let within = usize::try_from(at - begin).unwrap_or_default();
-            let size = usize::try_from(BLOCK_BYTES).unwrap_or_default();
-            let count = (size - within).min(length - done);
+            let count = (BLOCK_SIZE - within).min(length - done);
             apply(begin, within..within + count, done..done + count)?;
             done += count;
         }

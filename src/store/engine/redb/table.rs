@@ -10,7 +10,7 @@ use super::change::{ChangeRecorder, RawChange};
 use super::entry::{Entries, Entry, Position, byte_length};
 use super::key::{Raw, TableKey, TableValue};
 use super::table_def::TableDef;
-use crate::store::{RowProblem, StoreError};
+use crate::store::{RowProblem, StoreError, StoreResult};
 
 /// Read access to an open table.
 pub trait Rows {
@@ -31,47 +31,35 @@ pub trait Rows {
     ///
     /// # Errors
     /// [`StoreError::Row`] if the row is unreadable.
-    fn get(&self, key: Ref<'_, Self>) -> Result<Option<Self::Value>, StoreError> {
-        let Some(raw) = self.engine_table().get(Self::Key::to_raw(key))? else {
-            return Ok(None);
-        };
-        Self::Value::from_raw(raw.value())
-            .map(Some)
-            .map_err(|problem| self.def().row_error(key, problem))
+    fn get(&self, key: Ref<'_, Self>) -> StoreResult<Option<Self::Value>> {
+        let raw = self.engine_table().get(Self::Key::to_raw(key))?;
+        raw.map(|raw| self.def().decode(key, &raw)).transpose()
     }
 
     /// Returns the value under a key, and adds the size of its stored row to `bytes`.
     ///
     /// # Errors
     /// As [`Rows::get`].
-    fn get_sized(
-        &self,
-        key: Ref<'_, Self>,
-        bytes: &mut u64,
-    ) -> Result<Option<Self::Value>, StoreError>
+    fn get_sized(&self, key: Ref<'_, Self>, bytes: &mut u64) -> StoreResult<Option<Self::Value>>
     where
         Self::Value: TableValue<Stored = &'static [u8]>,
     {
-        let Some(raw) = self.engine_table().get(Self::Key::to_raw(key))? else {
-            return Ok(None);
-        };
-        *bytes = bytes.saturating_add(byte_length(raw.value()));
-        Self::Value::from_raw(raw.value())
-            .map(Some)
-            .map_err(|problem| self.def().row_error(key, problem))
+        let raw = self.engine_table().get(Self::Key::to_raw(key))?;
+        *bytes = bytes.saturating_add(raw.as_ref().map_or(0, |raw| byte_length(raw.value())));
+        raw.map(|raw| self.def().decode(key, &raw)).transpose()
     }
 
     /// Returns the value under a key that must exist.
     ///
     /// # Errors
     /// [`StoreError::Row`] if the row is missing or unreadable.
-    fn require(&self, key: Ref<'_, Self>) -> Result<Self::Value, StoreError> {
+    fn require(&self, key: Ref<'_, Self>) -> StoreResult<Self::Value> {
         self.get(key)?
             .ok_or_else(|| self.def().row_error(key, RowProblem::Missing))
     }
 
     /// Returns `true` if the table has this key.
-    fn contains(&self, key: Ref<'_, Self>) -> Result<bool, StoreError> {
+    fn contains(&self, key: Ref<'_, Self>) -> StoreResult<bool> {
         Ok(self.engine_table().get(Self::Key::to_raw(key))?.is_some())
     }
 
@@ -79,7 +67,7 @@ pub trait Rows {
     fn range<'k>(
         &self,
         keys: impl RangeBounds<Ref<'k, Self>>,
-    ) -> Result<Entries<'_, Self::Key, Self::Value>, StoreError>
+    ) -> StoreResult<Entries<'_, Self::Key, Self::Value>>
     where
         Self: 'k,
     {
@@ -87,19 +75,21 @@ pub trait Rows {
             raw_bound::<Self::Key>(keys.start_bound()),
             raw_bound::<Self::Key>(keys.end_bound()),
         );
+        let rows = self
+            .engine_table()
+            .range::<Raw<'k, <Self::Key as TableKey>::Stored>>(bounds)?;
         Ok(Entries {
             def: self.def(),
-            rows: self
-                .engine_table()
-                .range::<Raw<'k, <Self::Key as TableKey>::Stored>>(bounds)?,
+            rows,
         })
     }
 
     /// Lists all rows in order.
-    fn all_rows(&self) -> Result<Entries<'_, Self::Key, Self::Value>, StoreError> {
+    fn all_rows(&self) -> StoreResult<Entries<'_, Self::Key, Self::Value>> {
+        let rows = self.engine_table().iter()?;
         Ok(Entries {
             def: self.def(),
-            rows: self.engine_table().iter()?,
+            rows,
         })
     }
 
@@ -107,17 +97,18 @@ pub trait Rows {
     fn rows_after(
         &self,
         position: Option<&Position>,
-    ) -> Result<Entries<'_, Self::Key, Self::Value>, StoreError> {
+    ) -> StoreResult<Entries<'_, Self::Key, Self::Value>> {
         let Some(Position(key)) = position else {
             return self.all_rows();
         };
         let key = <Self::Key as TableKey>::Stored::from_bytes(key);
         let bounds = (Bound::Excluded(key), Bound::Unbounded);
+        let rows = self
+            .engine_table()
+            .range::<Raw<'_, <Self::Key as TableKey>::Stored>>(bounds)?;
         Ok(Entries {
             def: self.def(),
-            rows: self
-                .engine_table()
-                .range::<Raw<'_, <Self::Key as TableKey>::Stored>>(bounds)?,
+            rows,
         })
     }
 
@@ -134,19 +125,18 @@ pub trait Rows {
     }
 
     /// Returns the number of rows. The cost is constant.
-    fn len(&self) -> Result<u64, StoreError> {
+    fn len(&self) -> StoreResult<u64> {
         Ok(self.engine_table().len()?)
     }
 
     /// Returns `true` if the table has no rows.
-    fn is_empty(&self) -> Result<bool, StoreError> {
+    fn is_empty(&self) -> StoreResult<bool> {
         Ok(self.len()? == 0)
     }
 }
 
 /// Row of a table, if there is one.
-pub(in crate::store) type Found<'a, T> =
-    Result<Option<Entry<'a, <T as Rows>::Key, <T as Rows>::Value>>, StoreError>;
+pub type Found<'a, T> = StoreResult<Option<Entry<'a, <T as Rows>::Key, <T as Rows>::Value>>>;
 
 /// Key of a table as callers use it.
 pub type Ref<'a, T> = <<T as Rows>::Key as TableKey>::Ref<'a>;
@@ -156,18 +146,9 @@ fn raw_bound<'a, K: TableKey>(bound: Bound<&K::Ref<'a>>) -> Bound<Raw<'a, K::Sto
 }
 
 /// Table in a read transaction.
-pub(in crate::store) struct ReadTable<K: TableKey, V: TableValue> {
-    def: TableDef<K, V>,
-    table: ReadOnlyTable<K::Stored, V::Stored>,
-}
-
-impl<K: TableKey, V: TableValue> ReadTable<K, V> {
-    pub(super) const fn new(
-        def: TableDef<K, V>,
-        table: ReadOnlyTable<K::Stored, V::Stored>,
-    ) -> Self {
-        Self { def, table }
-    }
+pub struct ReadTable<K: TableKey, V: TableValue> {
+    pub(super) def: TableDef<K, V>,
+    pub(super) table: ReadOnlyTable<K::Stored, V::Stored>,
 }
 
 impl<K: TableKey, V: TableValue> Rows for ReadTable<K, V> {
@@ -185,19 +166,19 @@ impl<K: TableKey, V: TableValue> Rows for ReadTable<K, V> {
 
 /// Table in a write transaction. Each change marks the transaction as changed, and is recorded if
 /// the transaction records changes.
-pub(in crate::store) struct WriteTable<'txn, K: TableKey, V: TableValue> {
-    def: TableDef<K, V>,
-    table: redb::Table<'txn, K::Stored, V::Stored>,
-    changes: TableChanges<'txn>,
+pub struct WriteTable<'txn, K: TableKey, V: TableValue> {
+    pub(super) def: TableDef<K, V>,
+    pub(super) table: redb::Table<'txn, K::Stored, V::Stored>,
+    pub(super) changes: TableChanges<'txn>,
 }
 
 /// Recorder of the changes of one table.
 #[derive(Clone, Copy)]
-struct TableChanges<'txn> {
-    table: &'static str,
-    recorder: &'txn ChangeRecorder,
+pub(super) struct TableChanges<'txn> {
+    pub(super) table: &'static str,
+    pub(super) recorder: &'txn ChangeRecorder,
     /// `false` for the table in which the recorded changes are stored.
-    is_recorded: bool,
+    pub(super) is_recorded: bool,
 }
 
 impl TableChanges<'_> {
@@ -229,41 +210,35 @@ impl<K: TableKey, V: TableValue> Rows for WriteTable<'_, K, V> {
     }
 }
 
-impl<'txn, K: TableKey, V: TableValue> WriteTable<'txn, K, V> {
-    pub(super) const fn new(
-        def: TableDef<K, V>,
-        table: redb::Table<'txn, K::Stored, V::Stored>,
-        recorder: &'txn ChangeRecorder,
-        is_recorded: bool,
-    ) -> Self {
-        Self {
-            def,
-            table,
-            changes: TableChanges {
-                table: def.name(),
-                recorder,
-                is_recorded,
-            },
-        }
-    }
-
+impl<K: TableKey, V: TableValue> WriteTable<'_, K, V> {
     /// Writes a row. Returns `true` if the key is new.
     ///
     /// # Errors
     /// [`StoreError::Row`] if the value can't be encoded. No type of value causes this error.
-    pub(in crate::store) fn put(&mut self, key: K::Ref<'_>, value: &V) -> Result<bool, StoreError> {
+    pub fn put(&mut self, key: K::Ref<'_>, value: &V) -> StoreResult<bool> {
+        self.write(key, value, |_| ()).map(|(is_new, ())| is_new)
+    }
+
+    /// Writes a row. Returns `true` if the key is new, and what `inspect` returns for the stored
+    /// form.
+    fn write<T>(
+        &mut self,
+        key: K::Ref<'_>,
+        value: &V,
+        inspect: impl FnOnce(&Raw<'_, V::Stored>) -> T,
+    ) -> StoreResult<(bool, T)> {
         let written = value.with_raw(|raw| {
             self.changes
                 .record::<K::Stored, V::Stored>(&K::to_raw(key), Some(&raw));
-            self.table
-                .insert(K::to_raw(key), raw)
-                .map(|old| old.is_none())
+            let inspected = inspect(&raw);
+            let old = self.table.insert(K::to_raw(key), raw)?;
+            Ok::<_, StoreError>((old.is_none(), inspected))
         });
-        Ok(written.map_err(|problem| self.def.row_error(key, problem))??)
+        written.map_err(|problem| self.def.row_error(key, problem))?
     }
 
     /// Removes a row. Returns `true` if the row existed.
-    pub(in crate::store) fn remove(&mut self, key: K::Ref<'_>) -> Result<bool, StoreError> {
+    pub fn remove(&mut self, key: K::Ref<'_>) -> StoreResult<bool> {
         let existed = self.table.remove(K::to_raw(key))?.is_some();
         if existed {
             self.changes
@@ -276,19 +251,17 @@ impl<'txn, K: TableKey, V: TableValue> WriteTable<'txn, K, V> {
     ///
     /// # Errors
     /// [`StoreError::Row`] if the removed row is unreadable.
-    pub(in crate::store) fn take(&mut self, key: K::Ref<'_>) -> Result<Option<V>, StoreError> {
-        let Some(raw) = self.table.remove(K::to_raw(key))? else {
-            return Ok(None);
-        };
-        self.changes
-            .record::<K::Stored, V::Stored>(&K::to_raw(key), None);
-        V::from_raw(raw.value())
-            .map(Some)
-            .map_err(|problem| self.def.row_error(key, problem))
+    pub fn take(&mut self, key: K::Ref<'_>) -> StoreResult<Option<V>> {
+        let raw = self.table.remove(K::to_raw(key))?;
+        if raw.is_some() {
+            self.changes
+                .record::<K::Stored, V::Stored>(&K::to_raw(key), None);
+        }
+        raw.map(|raw| self.def.decode(key, &raw)).transpose()
     }
 
     /// Removes the first row and returns it.
-    pub(in crate::store) fn pop_first(&mut self) -> Result<Option<Entry<'_, K, V>>, StoreError> {
+    pub fn pop_first(&mut self) -> StoreResult<Option<Entry<'_, K, V>>> {
         let first = self.table.pop_first()?;
         if let Some((key, _)) = &first {
             self.changes
@@ -298,10 +271,7 @@ impl<'txn, K: TableKey, V: TableValue> WriteTable<'txn, K, V> {
     }
 
     /// Removes the rows in a range of keys. Returns the number of removed rows.
-    pub(in crate::store) fn remove_range<'k>(
-        &mut self,
-        keys: impl RangeBounds<K::Ref<'k>>,
-    ) -> Result<usize, StoreError>
+    pub fn remove_range<'k>(&mut self, keys: impl RangeBounds<K::Ref<'k>>) -> StoreResult<usize>
     where
         K: 'k,
     {
@@ -321,11 +291,7 @@ impl<'txn, K: TableKey, V: TableValue> WriteTable<'txn, K, V> {
     }
 
     /// Applies a recorded change.
-    pub(in crate::store) fn apply_raw(
-        &mut self,
-        key: &[u8],
-        value: Option<&[u8]>,
-    ) -> Result<(), StoreError> {
+    pub fn apply_raw(&mut self, key: &[u8], value: Option<&[u8]>) -> StoreResult<()> {
         self.changes.recorder.mark_changed();
         let key = K::Stored::from_bytes(key);
         match value {
@@ -341,43 +307,26 @@ impl<'txn, K: TableKey, V: TableValue> WriteTable<'txn, K, V> {
 
 impl<K: TableKey> WriteTable<'_, K, ()> {
     /// Adds a key. Returns `true` if the key is new.
-    pub(in crate::store) fn add(&mut self, key: K::Ref<'_>) -> Result<bool, StoreError> {
+    pub fn add(&mut self, key: K::Ref<'_>) -> StoreResult<bool> {
         self.put(key, &())
     }
 }
 
 impl<K: TableKey, V: TableValue<Stored = &'static [u8]>> WriteTable<'_, K, V> {
     /// Writes a row. Returns its stored size in bytes.
-    pub(in crate::store) fn put_sized(
-        &mut self,
-        key: K::Ref<'_>,
-        value: &V,
-    ) -> Result<u64, StoreError> {
-        let written = value.with_raw(|raw| {
-            self.changes
-                .record::<K::Stored, V::Stored>(&K::to_raw(key), Some(&raw));
-            self.table
-                .insert(K::to_raw(key), raw)
-                .map(|_| byte_length(raw))
-        });
-        Ok(written.map_err(|problem| self.def.row_error(key, problem))??)
+    pub fn put_sized(&mut self, key: K::Ref<'_>, value: &V) -> StoreResult<u64> {
+        self.write(key, value, |raw| byte_length(raw))
+            .map(|(_, bytes)| bytes)
     }
 
     /// Returns the stored bytes of a row, also of an unreadable one.
-    pub(in crate::store) fn get_bytes(
-        &self,
-        key: K::Ref<'_>,
-    ) -> Result<Option<Vec<u8>>, StoreError> {
+    pub fn get_bytes(&self, key: K::Ref<'_>) -> StoreResult<Option<Vec<u8>>> {
         let row = self.table.get(K::to_raw(key))?;
         Ok(row.map(|row| row.value().to_vec()))
     }
 
     /// Writes a row that is encoded already. Returns `true` if the key is new.
-    pub(in crate::store) fn put_bytes(
-        &mut self,
-        key: K::Ref<'_>,
-        bytes: &[u8],
-    ) -> Result<bool, StoreError> {
+    pub fn put_bytes(&mut self, key: K::Ref<'_>, bytes: &[u8]) -> StoreResult<bool> {
         self.changes
             .record::<K::Stored, V::Stored>(&K::to_raw(key), Some(&bytes));
         Ok(self.table.insert(K::to_raw(key), bytes)?.is_none())

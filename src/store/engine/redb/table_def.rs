@@ -3,10 +3,10 @@
 use std::fmt::Debug;
 use std::marker::PhantomData;
 
-use redb::TableDefinition;
+use redb::{AccessGuard, TableDefinition};
 
 use super::key::{TableKey, TableValue};
-use crate::store::{RowProblem, StoreError};
+use crate::store::{RowProblem, StoreError, StoreResult};
 
 /// Name and types of a table.
 pub struct TableDef<K, V> {
@@ -24,7 +24,7 @@ impl<K, V> Copy for TableDef<K, V> {}
 
 impl<K: TableKey, V: TableValue> TableDef<K, V> {
     /// Defines a table. Two definitions of one table must agree in their stored types.
-    pub(in crate::store) const fn new(name: &'static str) -> Self {
+    pub const fn new(name: &'static str) -> Self {
         Self {
             name,
             types: PhantomData,
@@ -32,19 +32,26 @@ impl<K: TableKey, V: TableValue> TableDef<K, V> {
     }
 
     /// Returns the name of the table.
-    pub(in crate::store) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         self.name
     }
 
     /// Returns the definition for redb.
-    pub(in crate::store) const fn definition(
-        self,
-    ) -> TableDefinition<'static, K::Stored, V::Stored> {
+    pub const fn definition(self) -> TableDefinition<'static, K::Stored, V::Stored> {
         TableDefinition::new(self.name)
     }
 
+    /// Decodes the stored value under `key`.
+    pub(super) fn decode(
+        self,
+        key: K::Ref<'_>,
+        raw: &AccessGuard<'_, V::Stored>,
+    ) -> StoreResult<V> {
+        V::from_raw(raw.value()).map_err(|problem| self.row_error(key, problem))
+    }
+
     /// Returns the error for a row of the table.
-    pub(in crate::store) fn row_error(self, key: K::Ref<'_>, problem: RowProblem) -> StoreError {
+    pub fn row_error(self, key: K::Ref<'_>, problem: RowProblem) -> StoreError {
         self.raw_row_error(&K::to_raw(key), problem)
     }
 
@@ -59,7 +66,7 @@ impl<K: TableKey, V: TableValue> TableDef<K, V> {
 
 impl<K: TableKey<Stored = u64>, V: TableValue> TableDef<K, V> {
     /// Returns the same table with its keys as numbers.
-    pub(in crate::store) const fn by_number(self) -> TableDef<u64, V> {
+    pub const fn by_number(self) -> TableDef<u64, V> {
         TableDef::new(self.name)
     }
 }

@@ -69,11 +69,9 @@ mod tests {
         ] {
             assert_eq!(cursor_after(text).is_quoted, is_quoted, "{text}");
         }
-        assert!(
-            cursor_after("\"a\\").is_escaping
-                && !cursor_after("\"a\\\\").is_escaping
-                && !cursor_after("\\").is_escaping
-        );
+        for (text, is_escaping) in [("\"a\\", true), ("\"a\\\\", false), ("\\", false)] {
+            assert_eq!(cursor_after(text).is_escaping, is_escaping, "{text}");
+        }
     }
 
     #[test]

@@ -66,12 +66,8 @@ impl Template {
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_fuel(Some(FUEL_LIMIT));
         environment.set_formatter(|output, _, value| {
-            let no_json = |_| {
-                minijinja::Error::new(
-                    ErrorKind::BadSerialization,
-                    "this value can't be written as JSON",
-                )
-            };
+            let what = "this value can't be written as JSON";
+            let no_json = |_| minijinja::Error::new(ErrorKind::BadSerialization, what);
             Ok(output.write_str(&serde_json::to_string(value).map_err(no_json)?)?)
         });
         environment
@@ -100,11 +96,9 @@ impl Template {
         let (output, spans) =
             rendered.map_err(|error| TemplateError::from_engine(&self.text, &error))?;
         let body = self.assemble(&output, &spans)?;
-        if body.len() > BODY_BYTES_MAX {
-            let what = format!(
-                "the payload has {} bytes, the maximum is {BODY_BYTES_MAX}",
-                body.len()
-            );
+        let length = body.len();
+        if length > BODY_BYTES_MAX {
+            let what = format!("the payload has {length} bytes, the maximum is {BODY_BYTES_MAX}");
             return Err(TemplateError::at_offset(&self.text, 0, what));
         }
         Ok(body)
@@ -130,60 +124,45 @@ impl Template {
     /// Returns an error with this message at the first position of `name` in the template.
     #[must_use]
     pub fn error_at(&self, name: &str, message: String) -> TemplateError {
-        TemplateError::at_offset(
-            &self.text,
-            self.text.find(name).unwrap_or_default(),
-            message,
-        )
+        let offset = self.text.find(name).unwrap_or_default();
+        TemplateError::at_offset(&self.text, offset, message)
     }
 
     /// Assembles the payload from the rendered spans. Each value is written in the format that its
     /// position requires.
     fn assemble(&self, output: &str, spans: &[OutputSpan]) -> Result<String, TemplateError> {
-        let (mut body, mut cursor, mut fragments) = (
-            String::with_capacity(output.len()),
-            JsonCursor::default(),
-            Vec::new(),
-        );
+        let mut body = String::with_capacity(output.len());
+        let mut cursor = JsonCursor::default();
+        let mut fragments = Vec::new();
         for span in spans {
             let fragment = output.get(span.output_range()).unwrap_or_default();
-            let (is_raw, source) = (
-                span.kind() == OutputSpanKind::Raw,
-                span.source_range().start,
-            );
+            let is_raw = span.kind() == OutputSpanKind::Raw;
+            let source = span.source_range().start;
             fragments.push((body.len(), source, is_raw));
             if is_raw {
                 cursor.advance(fragment);
                 body.push_str(fragment);
             } else if cursor.is_escaping {
                 let what = "a backslash before a value is not allowed, because it changes the meaning of the value";
-                return Err(TemplateError::at_offset(
-                    &self.text,
-                    source,
-                    what.to_owned(),
-                ));
+                let what = what.to_owned();
+                return Err(TemplateError::at_offset(&self.text, source, what));
             } else {
                 body.push_str(&cursor.format_value(fragment));
             }
         }
-        match serde_json::from_str::<IgnoredAny>(&body) {
-            Ok(_) => Ok(body.trim_ascii().to_owned()),
-            Err(error) => {
-                let error_offset = byte_offset(&body, error.line(), error.column());
-                let before = fragments
-                    .iter()
-                    .rev()
-                    .find(|(start, ..)| *start <= error_offset);
-                let source = before.map_or(0, |(start, source, is_raw)| {
-                    source + if *is_raw { error_offset - start } else { 0 }
-                });
-                Err(TemplateError::at_offset(
-                    &self.text,
-                    source,
-                    json_error(&error),
-                ))
-            }
-        }
+        let Err(error) = serde_json::from_str::<IgnoredAny>(&body) else {
+            return Ok(body.trim_ascii().to_owned());
+        };
+        let offset = byte_offset(&body, error.line(), error.column());
+        let before = fragments.iter().rfind(|(start, ..)| *start <= offset);
+        let source = before.map_or(0, |(start, source, is_raw)| {
+            source + if *is_raw { offset - start } else { 0 }
+        });
+        Err(TemplateError::at_offset(
+            &self.text,
+            source,
+            json_error(&error),
+        ))
     }
 }
 
@@ -231,16 +210,10 @@ fn find_capture_block(text: &str) -> Option<usize> {
         .match_indices("{%")
         .map(|(offset, _)| (offset, text.get(offset + 2..).unwrap_or_default()));
     let mut capture_blocks = blocks.filter(|(_, after)| {
-        let block = after
-            .split("%}")
-            .next()
-            .unwrap_or_default()
-            .trim_start_matches(['-', '+'])
-            .trim_start();
-        let word = block
-            .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-            .next()
-            .unwrap_or_default();
+        let block = after.split("%}").next().unwrap_or_default();
+        let block = block.trim_start_matches(['-', '+']).trim_start();
+        let mut words = block.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let word = words.next().unwrap_or_default();
         // A filter after the name may also contain `=`, so only the part before the first `|`
         // counts.
         let assigns = block.split('|').next().unwrap_or_default().contains('=');

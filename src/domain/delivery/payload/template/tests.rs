@@ -14,43 +14,27 @@ fn rendered(text: &str, event: &serde_json::Value) -> Result<serde_json::Value, 
 }
 
 fn event() -> serde_json::Value {
-    json!({"type": "lead.assigned", "data": {"lead": {"id": 7, "agent": null}, "submission": {"answers":
-        {"name": "Ann \"the\" \\ boss\n", "count": 2, "days": ["mon", "tue"], "big": 18_446_744_073_709_551_615_u64}}}})
+    json!({"type": "lead.assigned", "data": {"lead": {"id": 7, "agent": null}, "answers":
+        {"name": "Ann \"the\" \\ boss\n", "count": 2, "days": ["mon", "tue"], "big": u64::MAX}}})
 }
 
 #[test]
 fn value_renders_as_json_or_text_in_quotes() {
     let name = "Ann \"the\" \\ boss\n";
+    let hi = format!("Hi {name}");
+    let id_twice = json!([7, "7"]);
     for (text, expected) in [
+        (r#"{"a": {{ data.answers.name }}}"#, json!({"a": name})),
+        (r#"{"a": "Hi {{ data.answers.name }}"}"#, json!({"a": hi})),
+        (r#"[{{ "Hi " ~ data.answers.name }}]"#, json!([hi])),
+        (r#"[{{ data.lead.id }}, "{{ data.lead.id }}"]"#, id_twice),
         (
-            "{\"a\": {{ data.submission.answers.name }}}",
-            json!({"a": name}),
-        ),
-        (
-            "{\"a\": \"Hello {{ data.submission.answers.name }}!\"}",
-            json!({"a": format!("Hello {name}!")}),
-        ),
-        (
-            "[{{ \"Hello \" ~ data.submission.answers.name }}]",
-            json!([format!("Hello {name}")]),
-        ),
-        (
-            "[{{ data.lead.id }}, \"{{ data.lead.id }}\"]",
-            json!([7, "7"]),
-        ),
-        (
-            "[{{ data.submission.answers.days }}, \"{{ data.submission.answers.days }}\"]",
+            r#"[{{ data.answers.days }}, "{{ data.answers.days }}"]"#,
             json!([["mon", "tue"], "mon, tue"]),
         ),
-        (
-            "{{ data.submission.answers.big }}",
-            json!(18_446_744_073_709_551_615_u64),
-        ),
+        ("{{ data.answers.big }}", json!(u64::MAX)),
         ("{{ data.lead }}", json!({"id": 7, "agent": null})),
-        (
-            "{ {{ data.submission.answers.name }}: true}",
-            json!({name: true}),
-        ),
+        ("{ {{ data.answers.name }}: true}", json!({name: true})),
         (
             "{\"a\": {% if data.booking %}1{% else %}0{% endif %}}\n",
             json!({"a": 0}),
@@ -62,11 +46,9 @@ fn value_renders_as_json_or_text_in_quotes() {
 
 #[test]
 fn answers_are_iterated_in_order() {
-    let text = "[{% for name, answer in data.submission.answers | items %}{% if not loop.first %}, {% endif %}\"{{ name }}\"{% endfor %}]";
-    assert_eq!(
-        rendered(text, &event()),
-        Ok(json!(["name", "count", "days", "big"]))
-    );
+    let text = "[{% for name, answer in data.answers | items %}{% if not loop.first %}, {% endif %}\"{{ name }}\"{% endfor %}]";
+    let names = json!(["name", "count", "days", "big"]);
+    assert_eq!(rendered(text, &event()), Ok(names));
 }
 
 #[test]
@@ -77,15 +59,12 @@ fn missing_value_is_null_or_empty_text() {
             json!([null, null, null]),
         ),
         (
-            "\"<{{ data.lead.agent }}{{ data.booking.date }}>\"",
-            json!("<>"),
+            r#""{{ data.lead.agent }}{{ data.booking.date }}""#,
+            json!(""),
         ),
         ("{{ \"agent \" ~ data.lead.agent }}", json!("agent ")),
         ("{{ data.lead.agent or \"nobody\" }}", json!("nobody")),
-        (
-            "{{ data.lead.agent | default(\"nobody\") | upper }}",
-            json!("NOBODY"),
-        ),
+        ("{{ data.lead.agent | default('no') | upper }}", json!("NO")),
         ("{{ data.lead.agent | upper }}", json!("")),
     ] {
         assert_eq!(rendered(text, &event()), Ok(expected), "{text}");
@@ -107,49 +86,39 @@ fn template_error_has_line_and_column() {
         ("{% if data %}", "unexpected end of input"),
         ("{{ debug() }}", "debug is unknown"),
         (
-            "",
-            "the result is not valid JSON: EOF while parsing a value",
-        ),
-        (
-            "{\n \"é\": {{ data.lead.id }},\n}",
-            "line 3, column 1: the result is not valid JSON: key must be a string",
-        ),
-        (
-            "{\"a\": \"x\ny\"}",
-            "line 1, column 8: the result is not valid JSON: control character",
-        ),
-        (
-            "{} {{ data.lead.id }}",
-            "line 1, column 7: the result is not valid JSON: trailing characters",
-        ),
-        (
             "{\"a\": \"\\{{ data.lead.id }}\"}",
             "line 1, column 12: a backslash before a value",
-        ),
-        (
-            "{% set x %}{{ data.lead.id }}{% endset %}{{ x }}",
-            "line 1, column 1: `{% set %}` and `{% filter %}` blocks",
-        ),
-        (
-            "[{%\n  set\nx\n%}a{% endset %}{{ x }}]",
-            "line 1, column 2: `{% set %}` and `{% filter %}` blocks",
-        ),
-        (
-            "[{%+ set\tx | replace(from='a', to='b') %}a{% endset %}]",
-            "line 1, column 2: `{% set %}` and `{% filter %}` blocks",
-        ),
-        (
-            "[{% filter\nupper %}a{% endfilter %}]",
-            "line 1, column 2: `{% set %}` and `{% filter %}` blocks",
-        ),
-        (
-            "[{%- filter upper %}a{% endfilter %}]",
-            "line 1, column 2: `{% set %}` and `{% filter %}` blocks",
         ),
         ("{{ 1 / 0 }}", "this can't be calculated"),
     ] {
         let error = rendered(text, &event()).unwrap_err();
         assert!(error.contains(why), "{text}\n{error}");
+    }
+    for (text, line, column, why) in [
+        ("", 1, 1, "EOF while parsing a value"),
+        (
+            "{\n \"é\": {{ data.lead.id }},\n}",
+            3,
+            1,
+            "key must be a string",
+        ),
+        ("{\"a\": \"x\ny\"}", 1, 8, "control character"),
+        ("{} {{ data.lead.id }}", 1, 7, "trailing characters"),
+    ] {
+        let why = format!("line {line}, column {column}: the result is not valid JSON: {why}");
+        let error = rendered(text, &event()).unwrap_err();
+        assert!(error.starts_with(&why), "{text}\n{error}");
+    }
+    let why = "line 1, column 2: `{% set %}` and `{% filter %}` blocks";
+    for text in [
+        "[{% set x %}{{ data.lead.id }}{% endset %}{{ x }}]",
+        "[{%\n  set\nx\n%}a{% endset %}{{ x }}]",
+        "[{%+ set\tx | replace(from='a', to='b') %}a{% endset %}]",
+        "[{% filter\nupper %}a{% endfilter %}]",
+        "[{%- filter upper %}a{% endfilter %}]",
+    ] {
+        let error = rendered(text, &event()).unwrap_err();
+        assert!(error.starts_with(why), "{text}\n{error}");
     }
 }
 
@@ -160,33 +129,27 @@ fn rendering_is_bounded() {
         "[{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}]",
         "\"{% for a in range(99999) %}{{ data.lead.id }}{% endfor %}\"",
     ] {
-        assert!(
-            rendered(text, &event())
-                .unwrap_err()
-                .ends_with("the template takes too long, or its result is too large"),
-            "{text}"
-        );
+        let error = rendered(text, &event()).unwrap_err();
+        let why = "the template takes too long, or its result is too large";
+        assert!(error.ends_with(why), "{text}");
     }
     let long = json!({"data": "x".repeat(BODY_BYTES_MAX)});
     let error = rendered("{{ data }}", &long).unwrap_err();
-    assert_eq!(
-        error,
-        "line 1, column 1: the payload has 1048578 bytes, the maximum is 1048576"
-    );
+    let why = "line 1, column 1: the payload has 1048578 bytes, the maximum is 1048576";
+    assert_eq!(error, why);
     assert!(rendered("{{ data[2:] }}", &long).is_ok());
 }
 
 #[test]
 fn referenced_paths_exclude_builtins() {
     let text = "{{ data.lead.id }}{% for a in range(3) %}{{ loop.index }}{{ a }}{% endfor %}{{ data[\"x\"] }}{{ summary }}";
-    let template = Template::parse(text).unwrap();
-    assert_eq!(
-        template.referenced_paths().into_iter().collect::<Vec<_>>(),
-        ["data", "data.lead.id", "summary"]
+    let paths = Template::parse(text).unwrap().referenced_paths();
+    assert!(
+        paths.iter().eq(["data", "data.lead.id", "summary"]),
+        "{paths:?}"
     );
-    let error = Template::parse("{\n{{ data.x }}")
-        .unwrap()
-        .error_at("data.x", "no".to_owned());
+    let template = Template::parse("{\n{{ data.x }}").unwrap();
+    let error = template.error_at("data.x", "no".to_owned());
     assert_eq!(error.to_string(), "line 2, column 4: no");
 }
 

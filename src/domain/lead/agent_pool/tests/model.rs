@@ -61,10 +61,8 @@ impl Model {
         let can = |agent: &Agent| agent.team == *team && agent.unavailable_reason(now).is_none();
         let known = preferred.filter(|id| self.0.get(id).is_some_and(can));
         let free = self.0.iter().filter(|(_, agent)| can(agent));
-        known.or_else(|| {
-            free.min_by_key(|(id, agent)| (agent.load(), agent.idle_since, **id))
-                .map(|(id, _)| *id)
-        })
+        let rank = |(id, agent): &(&AgentId, &Agent)| (agent.load(), agent.idle_since, **id);
+        known.or_else(|| Some(*free.min_by_key(rank)?.0))
     }
 }
 
@@ -106,11 +104,8 @@ fn apply_to_both(
         }
         PoolOperation::Give { team, preferred } => {
             let preferred = preferred.map(AgentId::new);
-            let known: Vec<_> = preferred
-                .map(|id| (id, AssignmentReason::KnownCustomer))
-                .into_iter()
-                .collect();
-            let choice = roster.choose_agent(&team_for(*team), *now, &known);
+            let known = preferred.map(|id| (id, AssignmentReason::KnownCustomer));
+            let choice = roster.choose_agent(&team_for(*team), *now, known.as_slice());
             assert_eq!(choice.agent, model.pick(&team_for(*team), *now, preferred));
             assert!(choice.candidates.len() <= CANDIDATES_MAX);
             if let Some(id) = choice.agent {
@@ -130,12 +125,8 @@ fn apply_to_both(
         PoolOperation::Active(id, active) => change(*id, &|agent| agent.is_active = *active),
         PoolOperation::Absent(id, from, length) => {
             let from = now.plus(hours(*from));
-            change(*id, &|agent| {
-                agent.absences.push(Absence {
-                    from,
-                    to: from.plus(hours(*length)),
-                });
-            });
+            let to = from.plus(hours(*length));
+            change(*id, &|agent| agent.absences.push(Absence { from, to }));
         }
         PoolOperation::Remove(id) => change(*id, &|agent| agent.is_removed = true),
         PoolOperation::Wait(length) => *now = now.plus(hours(*length)),

@@ -1,7 +1,7 @@
 //! Measures the complete path over loopback. The baseline for durable acknowledgements is a bare
 //! hyper server that answers 200. Leads with bookings are measured at a steady rate.
 //!
-//! Run `cargo bench --bench way`. Server, bare hyper and load share the cores of the machine. The
+//! Run `cargo bench --bench intake`. Server, bare hyper and load share the cores of the machine. The
 //! servers take turns. Quote the ratios, because seconds depend on the machine.
 
 #![expect(
@@ -64,7 +64,7 @@ fn main() {
     runtime.block_on(async {
         acknowledgements(&server, &bare).await;
         steady(&server, &bare).await;
-        whole_way(&server, folder.path()).await;
+        leads_with_bookings(&server, folder.path()).await;
     });
 }
 
@@ -98,7 +98,7 @@ async fn steady(server: &Running, bare: &Running) {
 }
 
 /// Sends 8,000 forms per second through lead and booking. The backlog must not grow.
-async fn whole_way(server: &Running, folder: &Path) {
+async fn leads_with_bookings(server: &Running, folder: &Path) {
     for agent in 0..10 {
         let name = format!("agent-{agent}");
         Running::ask(
@@ -111,7 +111,7 @@ async fn whole_way(server: &Running, folder: &Path) {
         tokio::spawn(
             async move { open_loop(address, "/visit", visit, 8000, 128, ROUND * 5).await },
         );
-    println!("whole way, 8000/s: jobs not done yet, every two seconds");
+    println!("leads with bookings, 8000/s: jobs not done yet, every two seconds");
     while !load.is_finished() {
         tokio::time::sleep(Duration::from_secs(2)).await;
         print!(" {}", scheduled(folder));

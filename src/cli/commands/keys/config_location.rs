@@ -1,4 +1,4 @@
-//! Builds the config value that names the file of a new private key.
+//! Builds the config value, `file:PATH`, that names the file of a new private key.
 
 use std::fs;
 use std::io;

@@ -16,15 +16,15 @@ use crate::domain::submission::IdempotencyKey;
 use crate::domain::time::{Millis, Timestamp};
 
 use super::skipped_rows::SkippedRows;
-use crate::store::StoreError;
 use crate::store::engine::Rows;
 use crate::store::rows::counters::Counters;
 use crate::store::rows::keys::{EvictedKey, KeyLogRow};
 use crate::store::rows::schema::Tables;
+use crate::store::{StoreError, StoreResult};
 
 /// Key log that contains a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) enum KeyLog {
+pub enum KeyLog {
     /// Log of the keys of forms.
     Token,
     /// Log of the keys of messages.
@@ -33,7 +33,7 @@ pub(in crate::store) enum KeyLog {
 
 /// Period in which a look-up finds a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) enum DedupWindow {
+pub enum DedupWindow {
     /// Period in which the key of a form identifies the same form: `retention.idempotency_ttl`.
     Form,
     /// Period in which a message may still arrive: `retention.message_id_ttl`.
@@ -47,7 +47,7 @@ impl DedupWindow {
     /// Returns the dedup window for the forms of a flow.
     ///
     /// See `InboundSubmission::reject_resubmission` for the parameter.
-    pub(in crate::store) const fn for_submission(reject_resubmission: bool) -> Self {
+    pub const fn for_submission(reject_resubmission: bool) -> Self {
         if reject_resubmission {
             Self::Message
         } else {
@@ -56,13 +56,23 @@ impl DedupWindow {
     }
 }
 
+impl EvictedKey {
+    /// Returns the match that the entry stands for.
+    pub const fn dedup_match(self) -> DedupMatch {
+        match self.submission {
+            0 => DedupMatch::NoSubmission,
+            number => DedupMatch::Submission(SubmissionId::new(number)),
+        }
+    }
+}
+
 impl KeyLog {
-    pub(in crate::store) const BOTH: [Self; 2] = [Self::Token, Self::Message];
+    pub const BOTH: [Self; 2] = [Self::Token, Self::Message];
 }
 
 /// Result of a look-up that found the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) enum DedupMatch {
+pub enum DedupMatch {
     /// The key belongs to this submission.
     Submission(SubmissionId),
     /// The key has no submission: a message without a form, a dead letter, or the mark of a shared
@@ -72,7 +82,7 @@ pub(in crate::store) enum DedupMatch {
 
 /// Dedup index: the idempotency keys in the writer's memory.
 #[derive(Debug)]
-pub(in crate::store) struct DedupIndex {
+pub struct DedupIndex {
     /// Lengths of [`DedupWindow::Form`] and [`DedupWindow::Message`], in this order.
     windows: [Millis; 2],
     max_entries: usize,
@@ -85,33 +95,24 @@ pub(in crate::store) struct DedupIndex {
 
 impl DedupIndex {
     /// Rebuilds the index from the key logs.
-    pub(in crate::store) fn load(
+    pub fn load(
         windows: [Millis; 2],
         max_entries: usize,
         counters: &Counters,
         logs: [&impl Rows<Key = u64, Value = KeyLogRow>; 2],
         skipped: &mut SkippedRows,
-    ) -> Result<Self, StoreError> {
+    ) -> StoreResult<Self> {
         let mut committed = HashMap::new();
         for (log, evicted) in logs.into_iter().zip(counters.evicted_up_to) {
             for row in log.range(evicted.saturating_add(1)..)? {
                 let row = row?;
                 // The key exists only in this row. So a copy of its submission or message may be
                 // accepted once more.
-                let Some(KeyLogRow {
-                    key,
-                    at,
-                    submission,
-                }) = skipped.skip_unreadable(row.value())?
-                else {
-                    continue;
-                };
-                let entry = EvictedKey {
-                    row: row.key(),
-                    at,
-                    submission,
-                };
-                committed.insert(IdempotencyKey::from_bytes(key), entry);
+                let logged = skipped.skip_unreadable(row.value())?;
+                committed.extend(logged.map(|logged| {
+                    let key = IdempotencyKey::from_bytes(logged.key);
+                    (key, logged.entry(row.key()))
+                }));
             }
         }
         Ok(Self {
@@ -124,70 +125,40 @@ impl DedupIndex {
     }
 
     /// Returns the number of keys in memory.
-    pub(in crate::store) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.committed.len()
     }
 
-    /// Returns the match of `key` if the key was accepted within `window`.
+    /// Returns the entry of `key` if the key was accepted within `window`.
     ///
     /// A key with a time in the future counts as accepted. Clocks can jump, and a duplicate is
     /// worse than a key that is stored too long.
-    pub(in crate::store) fn find(
+    pub fn find_entry(
         &self,
         tables: &Tables<'_>,
         counters: &Counters,
         window: DedupWindow,
         key: &IdempotencyKey,
         now: Timestamp,
-    ) -> Result<Option<DedupMatch>, StoreError> {
-        let entry = self.find_entry(tables, counters, window, key, now)?;
-        Ok(entry.map(|entry| match entry.submission {
-            0 => DedupMatch::NoSubmission,
-            number => DedupMatch::Submission(SubmissionId::new(number)),
-        }))
-    }
-
-    /// Returns the row number in the key log of a key that `find` would find.
-    pub(in crate::store) fn find_log_row(
-        &self,
-        tables: &Tables<'_>,
-        counters: &Counters,
-        window: DedupWindow,
-        key: &IdempotencyKey,
-        now: Timestamp,
-    ) -> Result<Option<u64>, StoreError> {
-        Ok(self
-            .find_entry(tables, counters, window, key, now)?
-            .map(|entry| entry.row))
-    }
-
-    fn find_entry(
-        &self,
-        tables: &Tables<'_>,
-        counters: &Counters,
-        window: DedupWindow,
-        key: &IdempotencyKey,
-        now: Timestamp,
-    ) -> Result<Option<EvictedKey>, StoreError> {
-        let entry = match self
+    ) -> StoreResult<Option<EvictedKey>> {
+        let in_memory = self
             .uncommitted
             .get(key)
-            .or_else(|| self.committed.get(key))
-        {
+            .or_else(|| self.committed.get(key));
+        let entry = match in_memory {
             Some(entry) => Some(*entry),
             None if counters.evicted_up_to == [0; 2] => None,
             None => tables.evicted_keys.get(key.as_bytes())?,
         };
-        Ok(entry.filter(|entry| {
-            counters.clock.downtime.age(entry.at, now) < self.window_length(window)
-        }))
+        let age = |at| counters.clock.downtime.age(at, now);
+        Ok(entry.filter(|entry| age(entry.at) < self.window_length(window)))
     }
 
     /// Writes a key to its log and returns the row number.
     ///
     /// Later transactions of the same batch find the key at once. The key becomes permanent with
     /// the commit.
-    pub(in crate::store) fn insert(
+    pub fn insert(
         &mut self,
         tables: &mut Tables<'_>,
         counters: &mut Counters,
@@ -195,7 +166,7 @@ impl DedupIndex {
         key: IdempotencyKey,
         submission: Option<SubmissionId>,
         now: Timestamp,
-    ) -> Result<u64, StoreError> {
+    ) -> StoreResult<u64> {
         let submission = submission.map_or(0, SubmissionId::get);
         let [tokens, messages] = &mut counters.log_rows;
         let (table, last) = match log {
@@ -203,22 +174,13 @@ impl DedupIndex {
             KeyLog::Message => (&mut tables.message_log, messages),
         };
         *last = last.saturating_add(1);
-        table.put(
-            *last,
-            &KeyLogRow {
-                key: *key.as_bytes(),
-                at: now,
-                submission,
-            },
-        )?;
-        self.uncommitted.insert(
-            key,
-            EvictedKey {
-                row: *last,
-                at: now,
-                submission,
-            },
-        );
+        let row = KeyLogRow {
+            key: *key.as_bytes(),
+            at: now,
+            submission,
+        };
+        table.put(*last, &row)?;
+        self.uncommitted.insert(key, row.entry(*last));
         Ok(*last)
     }
 
@@ -227,14 +189,14 @@ impl DedupIndex {
     ///
     /// An unreadable row is removed together with the first expired row behind it, because rows are
     /// ordered by time.
-    pub(in crate::store) fn remove_expired(
+    pub fn remove_expired(
         &mut self,
         tables: &mut Tables<'_>,
         counters: &Counters,
         now: Timestamp,
         max_rows: usize,
         mut on_unreadable: impl FnMut(&StoreError),
-    ) -> Result<usize, StoreError> {
+    ) -> StoreResult<usize> {
         let mut removed = 0;
         for (log, evicted) in KeyLog::BOTH.into_iter().zip(counters.evicted_up_to) {
             let retention = self.log_retention(log);
@@ -271,18 +233,18 @@ impl DedupIndex {
     }
 
     /// Returns the number of keys that the open batch has inserted.
-    pub(in crate::store) fn uncommitted_len(&self) -> usize {
+    pub fn uncommitted_len(&self) -> usize {
         self.uncommitted.len()
     }
 
     /// Moves the oldest keys out of memory if the index exceeds its limit. Moves at most
     /// `max_moved` keys and returns the number of keys moved.
-    pub(in crate::store) fn evict_oldest(
+    pub fn evict_oldest(
         &mut self,
         tables: &mut Tables<'_>,
         counters: &mut Counters,
         max_moved: usize,
-    ) -> Result<usize, StoreError> {
+    ) -> StoreResult<usize> {
         let evicting = self.evicting.len();
         let excess = self
             .committed
@@ -305,25 +267,19 @@ impl DedupIndex {
             let [tokens, messages] = &mut counters.evicted_up_to;
             *(if older_token { tokens } else { messages }) = number;
             let key = IdempotencyKey::from_bytes(row.key);
-            let old = EvictedKey {
-                row: number,
-                at: row.at,
-                submission: row.submission,
-            };
-            tables.evicted_keys.put(key.as_bytes(), &old)?;
+            tables
+                .evicted_keys
+                .put(key.as_bytes(), &row.entry(number))?;
             self.evicting.push((key, number));
         }
         Ok(excess)
     }
 
     /// Makes the keys of the committed batch permanent in the index.
-    pub(in crate::store) fn apply_commit(&mut self) {
+    pub fn apply_commit(&mut self) {
         for (key, row) in self.evicting.drain(..) {
-            if self
-                .committed
-                .get(&key)
-                .is_some_and(|entry| entry.row == row)
-            {
+            let entry = self.committed.get(&key);
+            if entry.is_some_and(|entry| entry.row == row) {
                 self.committed.remove(&key);
             }
         }
@@ -331,12 +287,12 @@ impl DedupIndex {
     }
 
     /// Discards the keys of the aborted batch.
-    pub(in crate::store) fn roll_back(&mut self) {
+    pub fn roll_back(&mut self) {
         self.uncommitted.clear();
         self.evicting.clear();
     }
 
-    pub(in crate::store) const fn window_length(&self, window: DedupWindow) -> Millis {
+    pub const fn window_length(&self, window: DedupWindow) -> Millis {
         let [form, message] = self.windows;
         match window {
             DedupWindow::Form => form,
@@ -360,7 +316,7 @@ fn find_first_readable(
     table: &impl Rows<Key = u64, Value = KeyLogRow>,
     after: u64,
     mut damaged: impl FnMut(u64, StoreError),
-) -> Result<Option<(u64, KeyLogRow)>, StoreError> {
+) -> StoreResult<Option<(u64, KeyLogRow)>> {
     for row in table.range(after.saturating_add(1)..)? {
         let row = row?;
         match row.value() {
@@ -377,7 +333,7 @@ fn remove_evicted_key(
     tables: &mut Tables<'_>,
     key: &IdempotencyKey,
     number: u64,
-) -> Result<(), StoreError> {
+) -> StoreResult<()> {
     let is_same_row = match tables.evicted_keys.get(key.as_bytes()) {
         Ok(old) => old.is_some_and(|old| old.row == number),
         Err(error) if error.affects_one_row() => true,

@@ -43,18 +43,14 @@ impl Config {
             "backup": backup;
         }
         // The running server retains `max_body_memory`, and one body must fit into that memory.
-        for bytes in [
-            &mut self.limits.max_webhook_body,
-            &mut self.limits.max_flow_body,
-        ] {
+        let (limits, retention) = (&mut self.limits, &mut self.retention);
+        for bytes in [&mut limits.max_webhook_body, &mut limits.max_flow_body] {
             *bytes = (*bytes).min(started.limits.max_body_memory);
         }
         // A submission must be stored at least as long as its keys. The storage time of keys
         // changes only with a restart.
-        self.retention.submissions = self
-            .retention
-            .submissions
-            .max(started.retention.idempotency_ttl);
+        let least = started.retention.idempotency_ttl;
+        retention.submissions = retention.submissions.max(least);
         retained
     }
 
@@ -92,12 +88,8 @@ impl Config {
             .filter(|(_, differs)| *differs)
             .map(|(key, _)| format!("{key} changed"))
             .collect();
-        changes.extend(named_changes(
-            "flows",
-            &before.flows,
-            &self.flows,
-            PartialEq::eq,
-        ));
+        let (old, new) = (&before.flows, &self.flows);
+        changes.extend(named_changes("flows", old, new, PartialEq::eq));
         let (old, new) = (&before.calendars, &self.calendars);
         changes.extend(named_changes("calendars", old, new, PartialEq::eq));
         // Only added and removed names are found here. The code that resolves the secrets compares
@@ -108,10 +100,9 @@ impl Config {
         changes.extend(named_changes("gateways", old, new, |_, _| true));
         for (flow, routes) in &self.subscriptions.flows {
             let old = before.subscriptions.flows.get(flow);
-            changes.extend(
-                old.filter(|old| *old != routes)
-                    .map(|_| format!("flows.{flow}.deliver changed")),
-            );
+            if old.is_some_and(|old| old != routes) {
+                changes.push(format!("flows.{flow}.deliver changed"));
+            }
         }
         if self.subscriptions.alerts != before.subscriptions.alerts {
             changes.push("alerts changed".to_owned());
@@ -128,18 +119,16 @@ fn named_changes<K: Ord + Display, V>(
     after: &BTreeMap<K, V>,
     is_equal: impl Fn(&V, &V) -> bool,
 ) -> Vec<String> {
-    let removed = before
-        .keys()
-        .filter(|name| !after.contains_key(*name))
-        .map(|name| (name, "removed"));
-    let added_or_changed = after
+    let removed = before.keys().filter(|name| !after.contains_key(*name));
+    let removed = removed.map(|name| (name, "removed"));
+    let new = after
         .iter()
         .filter_map(|(name, value)| match before.get(name) {
             None => Some((name, "added")),
             Some(other) => (!is_equal(other, value)).then_some((name, "changed")),
         });
-    removed
-        .chain(added_or_changed)
+    let changes = removed.chain(new);
+    changes
         .map(|(name, what)| format!("{table}.{name} {what}"))
         .collect()
 }
