@@ -91,7 +91,7 @@ impl BackupService {
                 "backup copies",
                 Box::new(move || {
                     repeat(&copies_stop, CHECK_INTERVAL, || {
-                        copy_if_due(&context, &copies)
+                        copy_if_due(&context, &copies);
                     });
                 }),
             )?;
@@ -138,11 +138,11 @@ impl BackupService {
     }
 }
 
-/// Calls `step` until the other end of `stop` is closed.
-fn repeat(stop: &Receiver<()>, interval: Duration, mut step: impl FnMut()) {
+/// Calls `step` until the other end of `ended` is closed.
+fn repeat(ended: &Receiver<()>, interval: Duration, mut step: impl FnMut()) {
     loop {
         step();
-        if stop.recv_timeout(interval) == Err(RecvTimeoutError::Disconnected) {
+        if ended.recv_timeout(interval) == Err(RecvTimeoutError::Disconnected) {
             return;
         }
     }
@@ -167,10 +167,10 @@ fn copy_if_due(context: &BackupContext, copies: &CopySettings) {
         if last.is_some_and(|last| now.since(last) < copies.every) {
             return Ok(());
         }
-        let copied = copy_store(&context.store, &copies.folder, &context.clock)?;
+        let new = copy_store(&context.store, &copies.folder, &context.clock)?;
         tracing::info!(
-            backup.file = copied.file.display().to_string(),
-            backup.rows = copied.summary.rows,
+            backup.file = new.file.display().to_string(),
+            backup.rows = new.summary.rows,
             "the data file was copied"
         );
         remove_old_copies(&copies.folder, copies.keep)?;

@@ -45,8 +45,8 @@ fn wait_until_followed(server: &Server, machine: &Server) {
     });
     eventually("the second machine has every commit", || {
         let status = status(machine)?;
-        let compared = status["behind_seconds"].as_u64()?;
-        let compared_at = jiff::Timestamp::now() - jiff::Span::new().seconds(compared as i64);
+        let compared = status["behind_seconds"].as_i64()?;
+        let compared_at = jiff::Timestamp::now() - jiff::Span::new().seconds(compared);
         (compared_at > last).then_some(())
     });
 }

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
+use serde_json::Value;
+
 use crate::support::form::Form;
 use crate::support::load::Load;
 use crate::support::{
@@ -30,13 +32,14 @@ fn tokens_in(file: &Path) -> Vec<String> {
     assert_eq!(restored["violations"], 0, "{restored}");
     assert_eq!(elsewhere.cli(&["check"]).code, 0);
     let rows = elsewhere.submissions();
-    assert_eq!(
-        rows.len(),
-        restored["submissions"].as_u64().unwrap() as usize
-    );
+    assert_eq!(rows.len(), submission_count(&restored));
     rows.iter()
         .map(|row| row["flow_token"].as_str().unwrap().to_owned())
         .collect()
+}
+
+fn submission_count(row: &Value) -> usize {
+    row["submissions"].as_u64().unwrap().try_into().unwrap()
 }
 
 fn assert_refused(output: &CommandOutput, code: i32, parts: &[&str]) {
@@ -69,7 +72,7 @@ fn copy_under_load_has_everything_acknowledged_before() {
     let posted = load.end();
     let settled = server.settled();
     assert_eq!(
-        settled["submissions"].as_u64().unwrap() as usize,
+        submission_count(&settled),
         large.len() + posted.acknowledged.len()
     );
     assert_eq!(server.cli(&["check"]).code, 0);
@@ -180,10 +183,7 @@ fn kill_of_the_server_in_a_copy_leaves_no_copy() {
     }
     assert!(server.post("/form", &Form::new("after")).is_accepted());
     let copied = server.row(&["backup", "last.redb"]);
-    assert_eq!(
-        copied["submissions"].as_u64().unwrap() as usize,
-        tokens.len() + 1
-    );
+    assert_eq!(submission_count(&copied), tokens.len() + 1);
     assert_eq!(server.cli(&["check"]).code, 0);
 }
 
@@ -207,10 +207,7 @@ fn killed_backup_command_does_not_disturb_the_server() {
     assert_eq!(server.cli(&["check"]).code, 0);
     if !server.folder().join("copy.redb").exists() {
         let copied = server.row(&["backup", "copy.redb"]);
-        assert_eq!(
-            copied["submissions"].as_u64().unwrap() as usize,
-            tokens.len() + 1
-        );
+        assert_eq!(submission_count(&copied), tokens.len() + 1);
     }
     // A killed restore leaves no data file, and the next one succeeds.
     let part = server.folder().join("restored.redb.part");

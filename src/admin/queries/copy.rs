@@ -26,12 +26,12 @@ fn send_copy(context: &AdminContext, sink: &mut RowSink<'_>) -> Result<(), Admin
         }
     }
     let end = copy.end()?;
-    let mut sent = copy.begins_after();
-    while let Some((last, changes)) = copy.changes_until(sent, &end)? {
+    let mut last_entry = copy.begins_after();
+    while let Some((last, changes)) = copy.changes_until(last_entry, &end)? {
         if !send(encode(changes))? {
             return Ok(());
         }
-        sent = last;
+        last_entry = last;
     }
     send(CopyRow::End(end))?;
     Ok(())

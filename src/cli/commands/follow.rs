@@ -27,8 +27,8 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// Arguments of `flowgate follow`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct FollowArgs {
-    /// Place of the continuous backup: its folder, or s3://BUCKET/PREFIX. Default: `backup.url` of
-    /// the config
+    /// Place of the continuous backup: its folder, or
+    /// `s3://BUCKET/PREFIX`. Default: `backup.url` of the config
     source: Option<String>,
 }
 
@@ -61,14 +61,13 @@ pub(in crate::cli) fn promote(
     let Some(follower) = AdminClient::connect(&socket)? else {
         promote_file(&config.data, &clock)?;
         let file = config.data.display();
-        return Ok(match json {
-            true => writeln!(
-                output,
-                "{}",
-                json!({"file": file.to_string(), "listen": null})
-            ),
-            false => writeln!(output, "{file} was promoted; next: `flowgate serve`"),
-        }?);
+        if json {
+            let row = json!({"file": config.data, "listen": null});
+            writeln!(output, "{row}")?;
+        } else {
+            writeln!(output, "{file} was promoted; next: `flowgate serve`")?;
+        }
+        return Ok(());
     };
     let mut promotion = None;
     let answered = follower.send(&ServerCommand::Promote.into(), &mut |row| {

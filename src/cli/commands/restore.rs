@@ -21,7 +21,7 @@ use crate::domain::time::Timestamp;
 #[derive(Debug, clap::Args)]
 pub(crate) struct RestoreArgs {
     /// Copy of the data file, folder of copies, or place of a continuous backup: its folder, or
-    /// s3://BUCKET/PREFIX. Default: `backup.url` of the config
+    /// `s3://BUCKET/PREFIX`. Default: `backup.url` of the config
     source: Option<String>,
     /// Restore the data as of this time (2026-11-24T08:00:00Z). Default: the latest
     #[arg(long, value_name = "TIME", value_parser = parse_since)]

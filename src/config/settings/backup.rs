@@ -226,7 +226,7 @@ mod tests {
             copies = { every = "1h" }
             => 2:10: backup.copies: `folder` is missing
             copies = { folder = "a", keep = 0 }
-            => 2:33: backup.copies.keep: must be between 1 and 100000, and is 0
+            => 2:33: backup.copies.keep: must be from 1 to 100000, and is 0
             "#,
         );
     }

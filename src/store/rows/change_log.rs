@@ -98,6 +98,7 @@ pub struct ChangeLogEntry {
 
 impl ChangeLogEntry {
     /// Returns an entry without changes.
+    #[must_use]
     pub const fn empty(number: u64, committed_at: Timestamp) -> Self {
         Self {
             number,
@@ -212,7 +213,10 @@ pub fn append_entry(
         Err(error) if error.affects_one_row() => return give_up(log),
         ends => ends?,
     };
-    let before = first.map_or(0, |first| first.bytes_so_far);
+    let before = first.map_or(0, |first| {
+        let bytes = u64::try_from(first.changes.len()).unwrap_or(u64::MAX);
+        first.bytes_so_far.saturating_sub(bytes)
+    });
     let so_far = last.as_ref().map_or(0, |last| last.bytes_so_far);
     let number = last.map_or(HEADER, |last| last.number).saturating_add(1);
     let size = u64::try_from(changes.len()).unwrap_or(u64::MAX);

@@ -22,6 +22,7 @@ use crate::domain::job::retry::RetryDecision;
 use crate::domain::submission::SubmissionChannel;
 use crate::domain::submission::draft::Draft;
 use crate::domain::submission::inbound::InboundSubmission;
+use crate::store::RecordBackupProblem;
 use crate::store::{
     AcceptOutcome, CancelBooking, IngestWebhook, MoveBooking, RecordHealth, RecordSessionState,
     RecordTraffic,

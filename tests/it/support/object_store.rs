@@ -1,6 +1,7 @@
 //! Fake S3-compatible store: objects in memory, lists in pages, and faults that a test turns on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -181,19 +182,20 @@ fn list(objects: &BTreeMap<String, Vec<u8>>, query: &BTreeMap<String, String>) -
         if let Some((folder, _)) = rest.split_once('/').filter(|_| !delimiter.is_empty()) {
             folders.insert(format!("{prefix}{folder}/"));
         } else {
-            contents += &format!(
-                "<Contents><Key>{key}</Key><Size>{}</Size><LastModified>2026-11-24T08:00:00.000Z</LastModified><ETag>e</ETag></Contents>",
-                bytes.len()
-            );
+            write!(contents, "<Contents><Key>{key}</Key><Size>{}</Size><LastModified>2026-11-24T08:00:00.000Z</LastModified><ETag>e</ETag></Contents>",
+                bytes.len()).unwrap();
         }
     }
     let token = matching.get(PAGE_NAMES).map_or(String::new(), |_| {
         let (last, _) = matching[PAGE_NAMES - 1];
         format!("<NextContinuationToken>{last}</NextContinuationToken>")
     });
-    let folders: String = folders
-        .iter()
-        .map(|folder| format!("<CommonPrefixes><Prefix>{folder}</Prefix></CommonPrefixes>"))
-        .collect();
-    format!("<ListBucketResult>{contents}{folders}{token}</ListBucketResult>")
+    for folder in folders {
+        write!(
+            contents,
+            "<CommonPrefixes><Prefix>{folder}</Prefix></CommonPrefixes>"
+        )
+        .unwrap();
+    }
+    format!("<ListBucketResult>{contents}{token}</ListBucketResult>")
 }
