@@ -102,6 +102,12 @@ impl LogUpload {
                 .update(|state| state.uploaded = name.last);
             metrics::counter!("flowgate_backup_segments_total").increment(1);
             store.trim_change_log(name.last)?;
+            // What came meanwhile waits for the next step. Without this, each request to the store
+            // would upload a few commits, and a busy server would send dozens a second.
+            let bytes: usize = entries.iter().map(|entry| entry.changes.len()).sum();
+            if bytes < SEGMENT_BYTES {
+                break;
+            }
         }
         self.current = Some(log);
         Ok(())

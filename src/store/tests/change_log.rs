@@ -56,8 +56,8 @@ fn log_that_outgrows_its_limit_is_given_up() {
     let (header, last) = bench.store.change_log_state().unwrap();
     assert_eq!(header.state, ChangeLogState::Overflowed);
     assert!(last.unwrap().bytes_so_far <= 2000);
-    let lost = bench.store.read_change_log(0, u64::MAX, 1).unwrap_err();
-    assert!(matches!(lost, StoreError::ChangeLogLost), "{lost}");
+    let error = bench.store.read_change_log(0, u64::MAX, 1).unwrap_err();
+    assert!(matches!(error, StoreError::ChangeLogLost), "{error}");
     bench.store.tidy_change_log().unwrap();
     // The numbers continue.
     let last = begin(&bench, generation());
