@@ -144,7 +144,9 @@ impl KindSettings for SmtpSettings {
         let password = password.and_then(|secret| secret.labelled_warning("password"));
         let mut warnings = Vec::from_iter(password);
         if self.tls == SmtpTls::None && !is_loopback_host(&self.host) {
-            warnings.push("`tls` is \"none\", so customer data is sent unencrypted: use \"starttls\" or \"implicit\"".to_owned());
+            let warning =
+                "`tls` is \"none\", so customer data is sent unencrypted: use \"implicit\"";
+            warnings.push(warning.to_owned());
         }
         warnings
     }

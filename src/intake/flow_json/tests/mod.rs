@@ -334,7 +334,7 @@ fn reserved_field_names_are_reported() {
     assert_findings(&findings_of_flow(&format!("{encrypted}{screen}")), &[&lost]);
     let declared = "screens = [{ name = \"A\", final = true, fields = { error_message = { type = \"text\" } } }]";
     let accepted = format!(
-        "warning {location}: sends \"error_message\", a field name of Meta's error…accepted as a form"
+        "warning {location}: sends \"error_message\", a field name of Meta's error…stored as a form"
     );
     assert_findings(
         &findings_of_flow(&format!("{encrypted}{declared}")),
