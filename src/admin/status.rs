@@ -1,4 +1,5 @@
-//! Reads the status of a running server, or of the data file of a stopped one, for `flowgate status` and for a metrics scraper.
+//! Reads the status of a running server, or of the data file of a stopped one, for `flowgate
+//! status` and for a metrics scraper.
 
 use crate::store::{Snapshot, StoreError, StoreHealth};
 
