@@ -109,6 +109,7 @@ impl From<&StoreError> for ErrorCode {
             | StoreError::NoSpace
             | StoreError::InsufficientSpace { .. }
             | StoreError::ChangeLogLost
+            | StoreError::InvalidCopy(_)
             | StoreError::Engine(_) => Self::Failed,
         }
     }

@@ -28,6 +28,8 @@ pub(super) struct LogUpload {
     location: BackupLocation,
     remote: Option<RemoteStore>,
     current: Option<CurrentLog>,
+    /// Time of the check that found another owner of the objects.
+    stopped_at: Option<Duration>,
 }
 
 /// Log that is uploaded.
@@ -44,6 +46,7 @@ impl LogUpload {
             location,
             remote: None,
             current: None,
+            stopped_at: None,
         }
     }
 
@@ -116,23 +119,29 @@ impl LogUpload {
     /// Returns the log of the current generation. Begins a generation if there is none. Returns
     /// `None` if the backup belongs to another machine.
     fn open_log(&mut self, remote: &RemoteStore) -> Result<Option<CurrentLog>, BackupError> {
+        let elapsed = self.context.clock.elapsed();
+        let is_checked = |at| elapsed.saturating_sub(at) < OWNER_CHECK_INTERVAL;
+        if self.stopped_at.is_some_and(is_checked) {
+            return Ok(None);
+        }
         let (header, _) = self.context.store.change_log_state()?;
         let recorded = match &header.state {
             ChangeLogState::Generation { name } => Generation::parse(name),
             _ => None,
         };
-        let elapsed = self.context.clock.elapsed();
         let current = self.current.take();
         if let (Some(current), Some(generation)) = (current, &recorded)
             && current.generation == *generation
-            && elapsed.saturating_sub(current.owner_checked_at) < OWNER_CHECK_INTERVAL
+            && is_checked(current.owner_checked_at)
         {
             return Ok(Some(current));
         }
         if let Some(problem) = self.find_other_owner(remote, &header)? {
             self.stop(problem)?;
+            self.stopped_at = Some(elapsed);
             return Ok(None);
         }
+        self.stopped_at = None;
         let generation = match recorded {
             Some(generation) => generation,
             None => self.begin_generation(&header)?,
@@ -193,7 +202,6 @@ impl LogUpload {
         // Without this, the log would grow until it is given up.
         self.context.store.execute_blocking(EndChangeLog)?;
         self.context.store.tidy_change_log()?;
-        tracing::error!("{problem}");
         self.context.state.update(|state| {
             state.generation = None;
             state.stopped = Some(problem);

@@ -10,8 +10,7 @@ use crate::store::RecordBackupProblem;
 /// without a continuous backup.
 pub(super) fn seconds_behind(context: &BackupContext, state: &Values) -> Option<u64> {
     context.settings.location.as_ref()?;
-    let next = context.store.read_change_log(state.uploaded, u64::MAX, 1);
-    let oldest = next.ok()?.first().map(|entry| entry.committed_at);
+    let oldest = context.store.oldest_waiting_commit(state.uploaded).ok()??;
     // 0 means that nothing waits.
     Some(oldest.map_or(0, |oldest| {
         context
@@ -39,9 +38,12 @@ pub(super) fn list_problems(context: &BackupContext, state: &Values) -> Vec<Stri
         } else if behind.is_some_and(|seconds| seconds >= LATE_AFTER.get() / 1000)
             || (state.upload_error.is_some() && is_late_start(context, state))
         {
-            let seconds = behind.unwrap_or_default();
+            let loss = behind.map_or_else(
+                || "nothing is backed up at the moment".to_owned(),
+                |seconds| format!("if this machine is lost now, the last {seconds} s are lost"),
+            );
             problems.push(format!(
-                "the backup to {location} is late{}: if this machine is lost now, the last {seconds} s are lost",
+                "the backup to {location} is late{}: {loss}",
                 why(&state.upload_error)
             ));
         }

@@ -32,7 +32,7 @@ type PromotionReply = Sender<Result<Promotion, AdminError>>;
 /// config on the command line.
 ///
 /// # Errors
-/// [`ServeError`] if the file can't follow the backup.
+/// Returns `ServeError` if the file can't follow the backup.
 pub fn run(
     config: &Config,
     named: Option<&Path>,

@@ -58,6 +58,11 @@ pub enum StoreError {
         /// Problem of the row.
         problem: RowProblem,
     },
+    /// A new file is not what it must be. It was removed.
+    #[error(
+        "the copy was discarded, because {0}: try again, and check the data file with `flowgate check`"
+    )]
+    InvalidCopy(String),
     /// The change log does not have the changes that a copy needs.
     #[error(
         "the changes since the beginning of the copy outgrew the change log: try again when less is going on"

@@ -14,12 +14,13 @@ use std::collections::BTreeMap;
 use super::data_file;
 use super::engine::{Position, ReadTxn, Rows};
 use super::rows::change_log::{
-    ChangeLogEntry, ChangeLogHeader, ChangeLogState, HEADER, Lineage, read_header, read_last_entry,
+    ChangeLogEntry, ChangeLogHeader, ChangeLogState, HEADER, Lineage, read_entry_from, read_header,
+    read_last_entry,
 };
 use super::rows::schema::{CHANGE_LOG, COPIED_TABLES, append_raw_rows, count_rows};
 use super::state::LogHold;
 use super::tx::change_log::{BeginChangeLog, EndCopyLog, TrimChangeLog};
-use super::{RowProblem, Store, StoreError, StoreResult};
+use super::{Store, StoreError, StoreResult};
 use crate::domain::time::Timestamp;
 
 pub use new_file::{FileSummary, NewFile};
@@ -234,6 +235,31 @@ impl Store {
         })
     }
 
+    /// Returns the time of the oldest commit after number `after` that waits for its upload. The
+    /// inner `None`: no commit waits. Returns `None` if the log does not record for a backup.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the file can't be read.
+    #[expect(
+        clippy::option_option,
+        reason = "nothing waits, and nothing is recorded"
+    )]
+    pub fn oldest_waiting_commit(&self, after: u64) -> StoreResult<Option<Option<Timestamp>>> {
+        self.read_last()?.with_read_txn(|txn| {
+            if !txn.has_table(CHANGE_LOG)? {
+                return Ok(None);
+            }
+            let log = txn.open(CHANGE_LOG)?;
+            let header = read_header(&log)?.unwrap_or_default();
+            if !matches!(header.state, ChangeLogState::Generation { .. }) {
+                return Ok(None);
+            }
+            let next = after.max(header.begins_after).saturating_add(1);
+            let oldest = read_entry_from(&log, next)?;
+            Ok(Some(oldest.map(|entry| entry.committed_at)))
+        })
+    }
+
     /// Returns the number of the first entry that is stored.
     ///
     /// # Errors
@@ -288,5 +314,5 @@ fn total_rows(counts: &BTreeMap<String, u64>) -> u64 {
 
 /// Returns the error for bytes that are no changes.
 fn invalid_changes() -> StoreError {
-    StoreError::Damaged(format!("the copy {}", RowProblem::InvalidFields))
+    StoreError::InvalidCopy("its content is no sequence of changes".to_owned())
 }

@@ -123,7 +123,7 @@ impl NewFile {
         // A value that does not fit its table makes the engine panic.
         let written = catch_panic(|| write_changes(database, &changes, header));
         written
-            .unwrap_or_else(|panic| Err(StoreError::Damaged(panic)))
+            .unwrap_or_else(|panic| Err(StoreError::InvalidCopy(panic)))
             .map_err(|error| faults.cause_of(error))
     }
 
@@ -170,8 +170,8 @@ impl NewFile {
         let verified = store.wait_open().and_then(|()| {
             let counts = store.read_last()?.with_read_txn(count_rows)?;
             if let Some(expected) = expected.filter(|expected| **expected != counts) {
-                return Err(StoreError::Damaged(format!(
-                    "the copy has {} rows in place of {}",
+                return Err(StoreError::InvalidCopy(format!(
+                    "it has {} rows in place of {}",
                     total_rows(&counts),
                     total_rows(expected)
                 )));
