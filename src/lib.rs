@@ -26,12 +26,14 @@
 //! | [`jobs`] | when a job runs and what it does | store, domain, clock, config, intake, reloadable, panic |
 //! | [`delivery`] | sending deliveries and recording their attempts | store, domain, clock, config, net, webhook_signature, panic, tasks |
 //! | [`gateways`] | probing and repairing the sessions of gateways | store, domain, clock, config, net, tasks |
-//! | [`admin`] | requests of operators to a server or a data file | store, domain, clock, config, intake, reloadable, gateways |
+//! | [`backup`] | copies of the data, backups off the machine, restored files | store, domain, clock, config, net |
+//! | [`admin`] | requests of operators to a server or a data file | store, domain, clock, config, intake, reloadable, gateways, backup |
 //! | [`telemetry`] | log, its filter, and metrics recorder | domain |
 //! | [`bootstrap`] | building, reloading and stopping the server | all of them |
 //! | [`cli`] | commands, exit codes, output formats | all of them |
 
 pub mod admin;
+pub mod backup;
 pub mod bootstrap;
 pub mod cli;
 pub mod clock;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::backup::BackupStatus;
 use crate::clock::Clock;
 use crate::domain::event::EventKind;
 use crate::domain::health::refusal_counters::RefusalStats;
@@ -36,6 +37,8 @@ pub struct ServerHooks {
     pub endpoint_health: Arc<dyn Fn() -> BTreeMap<FlowName, WindowStats> + Send + Sync>,
     /// Returns the counters of the requests that the listener refused.
     pub refusals: Arc<dyn Fn() -> RefusalStats + Send + Sync>,
+    /// Returns the status of the backups. `None`: no backups are configured.
+    pub backup_status: Arc<dyn Fn() -> Option<BackupStatus> + Send + Sync>,
     /// Registry of the session monitors of unofficial gateways.
     pub gateway_registry: GatewayRegistry,
     /// Warnings about the config: a development secret, unsigned flows, or a failed reload.

@@ -99,14 +99,17 @@ impl From<&StoreError> for ErrorCode {
             | StoreError::NotOpen
             | StoreError::File { .. }
             | StoreError::NotADataFile { .. }
-            | StoreError::UnknownFormat { .. } => Self::Unreachable,
-            StoreError::SecretMissing(_) => Self::Invalid,
+            | StoreError::UnknownFormat { .. }
+            | StoreError::UnknownTable(_) => Self::Unreachable,
+            StoreError::SecretMissing(_) | StoreError::Following(_) => Self::Invalid,
             StoreError::Damaged(_) => Self::Damaged,
             StoreError::Untrusted(_) => Self::Untrusted,
             // The other parts of the file are intact.
             StoreError::Row { .. }
             | StoreError::NoSpace
             | StoreError::InsufficientSpace { .. }
+            | StoreError::ChangeLogLost
+            | StoreError::InvalidCopy(_)
             | StoreError::Engine(_) => Self::Failed,
         }
     }

@@ -13,6 +13,7 @@ use crate::store::Store;
 
 use super::context::{AdminContext, RowSink, ServerHooks};
 use super::error::AdminError;
+use super::following::{self, FollowerHooks};
 use super::protocol::AdminRequest;
 use super::responses::{DestinationRow, StatusRow};
 use super::{commands, queries, server_commands, status};
@@ -20,7 +21,16 @@ use super::{commands, queries, server_commands, status};
 /// Handles requests about one store.
 #[derive(Clone)]
 pub struct AdminHandler {
-    context: AdminContext,
+    source: AnswerSource,
+}
+
+/// Source of the answers.
+#[derive(Clone)]
+enum AnswerSource {
+    /// A store, with or without a running server.
+    Store(Box<AdminContext>),
+    /// A process that follows a backup.
+    Follower(FollowerHooks),
 }
 
 impl AdminHandler {
@@ -38,7 +48,17 @@ impl AdminHandler {
             catalog,
             server,
         };
-        Self { context }
+        Self {
+            source: AnswerSource::Store(Box::new(context)),
+        }
+    }
+
+    /// Creates a handler for a process that follows a backup.
+    #[must_use]
+    pub const fn following(hooks: FollowerHooks) -> Self {
+        Self {
+            source: AnswerSource::Follower(hooks),
+        }
     }
 
     /// Handles one request. Sends one row per object to the sink, in order. A list stops early if
@@ -48,10 +68,14 @@ impl AdminHandler {
     /// [`AdminError`] with the problem and a command to type. Rows may have been sent before the
     /// error.
     pub fn handle(&self, request: AdminRequest, sink: &mut RowSink<'_>) -> Result<(), AdminError> {
+        let context = match &self.source {
+            AnswerSource::Store(context) => context,
+            AnswerSource::Follower(hooks) => return following::handle(hooks, &request, sink),
+        };
         match request {
-            AdminRequest::Query(query) => queries::answer(&self.context, query, sink),
-            AdminRequest::Command(command) => commands::execute(&self.context, command, sink),
-            AdminRequest::ServerCommand(command) => match &self.context.server {
+            AdminRequest::Query(query) => queries::answer(context, query, sink),
+            AdminRequest::Command(command) => commands::execute(context, command, sink),
+            AdminRequest::ServerCommand(command) => match &context.server {
                 Some(server) => server_commands::execute(server, command, sink),
                 None => Err(AdminError::server_required()),
             },
@@ -64,6 +88,9 @@ impl AdminHandler {
     /// # Errors
     /// [`AdminError`] if the file can't be read.
     pub fn metrics_rows(&self) -> Result<(StatusRow, Vec<DestinationRow>), AdminError> {
-        status::metrics_rows(&self.context)
+        match &self.source {
+            AnswerSource::Store(context) => status::metrics_rows(context),
+            AnswerSource::Follower(_) => Err(AdminError::server_required()),
+        }
     }
 }

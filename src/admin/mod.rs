@@ -12,6 +12,7 @@
 //! | `server_commands` | requests that need a running server |
 //! | `status`, `warnings` | `flowgate status`, and the status for metrics |
 //! | `destinations`, `flow_health`, `gateways` | rows and warnings of these topics |
+//! | `following` | requests to a process that follows a backup |
 //! | `context` | the store, the config and the hooks of the server, for all of these |
 //! | `responses` | the JSON rows of the responses |
 //! | `transport` | server and client of the Unix socket |
@@ -23,6 +24,7 @@ mod context;
 mod destinations;
 mod error;
 mod flow_health;
+mod following;
 mod gateways;
 mod handler;
 mod protocol;
@@ -38,6 +40,7 @@ mod warnings;
 
 pub(crate) use context::ServerHooks;
 pub(crate) use error::{AdminError, ErrorCode};
+pub(crate) use following::FollowerHooks;
 pub(crate) use handler::AdminHandler;
 pub(crate) use protocol::{
     AdminCommand, AdminQuery, AdminRequest, AgentSettings, CustomerFilter, FormImport,
@@ -45,7 +48,7 @@ pub(crate) use protocol::{
     ServerCommand, SlotFilter,
 };
 pub(crate) use responses::{
-    AgentRow, BookingRow, CalendarRow, CheckRow, CustomerRow, DeadLetterRow, DeliveryRow,
+    AgentRow, BookingRow, CalendarRow, CheckRow, CopyRow, CustomerRow, DeadLetterRow, DeliveryRow,
     DestinationRow, DestinationStatsRow, DestinationTestRow, DraftRow, DryRunRow,
     EndpointHealthRow, FlowErrorRow, FlowHealthRow, FlowRow, GatewayRow, HeaderRow, ImportProblem,
     ImportRow, JobRow, LeadRow, LogLevelRow, MetaEventRow, PublicKeyRow, QueryRow, ReloadRow,

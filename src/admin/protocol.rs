@@ -130,6 +130,8 @@ pub enum AdminQuery {
     Gateways,
     /// Details of a gateway, with its history.
     Gateway { name: GatewayName },
+    /// Copies all rows, for a backup: changes in the order in which they must be applied.
+    CopyData,
     /// Checks all invariants: one row for each violation, and one summary row.
     CheckIntegrity,
 }
@@ -249,6 +251,8 @@ pub enum ServerCommand {
     },
     /// Reloads the config and all files that it names.
     ReloadConfig,
+    /// Ends following a backup, and makes the process serve.
+    Promote,
 }
 
 /// Limits of a request that searches tables without an index.

@@ -31,6 +31,9 @@ pub(super) fn execute(
         ServerCommand::LogLevel { filter } => {
             send_row(sink, change_log_filter(server, filter.as_deref())?)
         }
+        ServerCommand::Promote => Err(AdminError::failed(
+            "this server follows no backup: it serves already",
+        )),
         ServerCommand::ReloadConfig => send_row(sink, (server.reload_config)()?),
     }
 }

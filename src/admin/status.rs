@@ -72,6 +72,7 @@ fn status_without_warnings(
             .iter()
             .map(|(reason, count)| ((*reason).to_owned(), *count))
             .collect(),
+        backup: server.and_then(|server| (server.backup_status)()),
         warnings: Vec::new(),
     })
 }

@@ -43,6 +43,12 @@ pub(super) fn list_warnings(
         }
         warnings.extend((server.refusals)().warnings());
     }
+    warnings.extend(
+        status
+            .backup
+            .iter()
+            .flat_map(|backup| backup.problems.clone()),
+    );
     let parts = [
         destinations::list_warnings(context, snapshot),
         flow_health::list_warnings(context, snapshot),

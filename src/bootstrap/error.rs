@@ -11,6 +11,7 @@ use super::resolve::flow_keys::FlowKeyError;
 use super::resolve::gateways::GatewayError;
 use super::resolve::lead_secrets::LeadSecretError;
 use super::resolve::upstreams::UpstreamSecretError;
+use crate::backup::BackupError;
 use crate::config::{ConfigError, SecretError};
 use crate::delivery::DestinationError;
 use crate::domain::ids::FlowName;
@@ -119,6 +120,9 @@ pub enum ServeError {
     /// The workers can't start.
     #[error(transparent)]
     Jobs(#[from] JobSystemError),
+    /// The backups can't start.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// The TLS client for outbound requests can't be set up.
     #[error(transparent)]
     Net(#[from] NetError),

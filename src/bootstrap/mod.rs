@@ -10,6 +10,7 @@ mod delivery_hooks;
 pub(crate) mod destination_test;
 pub(crate) mod error;
 pub(crate) mod fd_limit;
+pub mod follow;
 mod inherited_sockets;
 mod metrics;
 pub(crate) mod private_file;

@@ -45,6 +45,7 @@ pub(super) fn server_hooks(
         running_jobs: Arc::new(move || jobs().into_iter().chain(stats.in_flight()).collect()),
         endpoint_health: read_now(services, clock, HealthMonitor::window_stats),
         refusals: read_now(services, clock, HealthMonitor::refusal_stats),
+        backup_status: Arc::new(services.backup.status()),
         gateway_registry: services.gateway_registry.clone(),
         warnings: Reloadable::part_of(active, |active| Arc::clone(&active.warnings)),
         destination_stats: Arc::new(move || destinations.destination_stats()),

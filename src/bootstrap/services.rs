@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use super::active_config::ActiveConfig;
 use super::error::ServeError;
 use crate::admin::SocketServer;
+use crate::backup::BackupService;
 use crate::clock::{Clock, Entropy};
 use crate::delivery::DeliveryService;
 use crate::gateways::{GatewayMonitors, GatewayRegistry};
@@ -22,6 +23,9 @@ use crate::store::Store;
 /// Maximum time at the stop for running jobs and deliveries in flight.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Maximum time at the stop for the upload of the last commits.
+const LAST_UPLOAD_TIMEOUT: Duration = Duration::from_millis(1500);
+
 /// Running services.
 pub(super) struct Services {
     pub(super) runtime: Handle,
@@ -31,6 +35,7 @@ pub(super) struct Services {
     pub(super) gateway_monitors: Arc<GatewayMonitors>,
     pub(super) gateway_registry: GatewayRegistry,
     pub(super) job_system: JobSystem,
+    pub(super) backup: BackupService,
 }
 
 impl Services {
@@ -74,6 +79,13 @@ impl Services {
             clock,
             entropy,
         )?;
+        let backup = BackupService::start(
+            config.components.config.backup.clone(),
+            store,
+            clock,
+            entropy,
+            runtime.clone(),
+        )?;
         Ok(Self {
             runtime,
             health_monitor: HealthMonitor::default(),
@@ -81,6 +93,7 @@ impl Services {
             gateway_monitors: Arc::new(gateway_monitors),
             gateway_registry,
             job_system,
+            backup,
         })
     }
 
@@ -96,5 +109,8 @@ impl Services {
             self.delivery_service.stop(FINISH_TIMEOUT),
             self.gateway_monitors.stop(FINISH_TIMEOUT)
         );
+        // The last upload has the results of all others.
+        let backup = self.backup;
+        let _ = tokio::task::spawn_blocking(move || backup.stop(LAST_UPLOAD_TIMEOUT)).await;
     }
 }

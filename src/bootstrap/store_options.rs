@@ -30,6 +30,7 @@ pub(crate) fn store_options(config: &Config, serving: bool) -> Result<StoreOptio
     options.max_jobs_in_flight = config.workers.queue;
     options.time_zone = Reloadable::new(config.business_zone());
     options.subscriptions = Reloadable::new(config.subscriptions.clone());
+    options.max_change_log_bytes = config.backup.max_change_log;
     options.verify_always = config.store.verify == VerifyPolicy::Always;
     Ok(options)
 }

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 
 use super::bench::BenchArgs;
 use super::commands::agents::AgentsVerb;
+use super::commands::backup::BackupArgs;
 use super::commands::bookings::BookingsVerb;
 use super::commands::calendars::CalendarsVerb;
 use super::commands::customers::CustomersCommand;
@@ -18,6 +19,7 @@ use super::commands::doctor::DoctorArgs;
 use super::commands::drafts::DraftsVerb;
 use super::commands::export::ExportArgs;
 use super::commands::flows::FlowsVerb;
+use super::commands::follow::FollowArgs;
 use super::commands::forget::ForgetArgs;
 use super::commands::gateways::GatewaysVerb;
 use super::commands::import::ImportArgs;
@@ -26,6 +28,7 @@ use super::commands::jobs::JobsVerb;
 use super::commands::keys::KeysCommand;
 use super::commands::leads::LeadsVerb;
 use super::commands::list::RowsCommand;
+use super::commands::restore::RestoreArgs;
 use super::commands::slots::SlotsCommand;
 use super::commands::status::StatusArgs;
 use super::commands::submissions::SubmissionsVerb;
@@ -156,6 +159,23 @@ pub(super) enum Command {
     /// redb reuses freed pages of the file but never returns them to the disk. The command verifies
     /// the whole file first. The disk must have one tenth of the file size free, plus 64 MiB.
     Compact,
+    /// Copy the data file, also while the server runs
+    ///
+    /// The copy is consistent. It is opened, verified and counted before the command reports
+    /// success. An existing file is never overwritten.
+    Backup(BackupArgs),
+    /// Make the data file from a backup
+    ///
+    /// The server must be stopped. The command never overwrites a data file: with --force, the old
+    /// file is kept beside the new one under a dated name.
+    Restore(RestoreArgs),
+    /// Keep a second machine ready: follow the continuous backup of the first one
+    ///
+    /// The command restores the backup and then applies each new commit. It does not serve until
+    /// `flowgate promote`. After that, the same process is the server.
+    Follow(FollowArgs),
+    /// Make a machine that follows a backup serve in place of the first one
+    Promote,
     /// Check the config
     #[command(subcommand)]
     Config(ConfigSubcommand),

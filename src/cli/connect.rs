@@ -135,8 +135,12 @@ fn execute_offline(
 ) -> Result<(), AdminError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let mut options = store_options(config, false)?;
-    // `check` must report what is wrong with a file that the store would refuse to serve.
-    options.is_read_only = request == AdminRequest::Query(AdminQuery::CheckIntegrity);
+    // `check` must report what is wrong with a file that the store would refuse to serve. A copy
+    // changes nothing.
+    options.is_read_only = matches!(
+        request,
+        AdminRequest::Query(AdminQuery::CheckIntegrity | AdminQuery::CopyData)
+    );
     let store = Store::start(options, Arc::clone(&clock))?;
     let answered = store.wait_open().map_err(AdminError::from).and_then(|()| {
         let handler = AdminHandler::new(

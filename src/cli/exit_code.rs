@@ -25,6 +25,7 @@ use super::flow_client::FlowClientError;
 use super::graph_api::GraphApiError;
 use super::meta_client::MetaClientError;
 use crate::admin::{AdminError, ErrorCode};
+use crate::backup::BackupError;
 use crate::bootstrap::error::{ServeError, StartupErrors};
 use crate::config::ConfigError;
 
@@ -56,6 +57,8 @@ pub(super) enum CliError {
     #[error(transparent)]
     Keys(#[from] KeysError),
     #[error(transparent)]
+    Backup(#[from] BackupError),
+    #[error(transparent)]
     Init(#[from] InitError),
     #[error("{0} warnings need somebody: see the lines with `!`, or the field `warnings`")]
     StatusWarnings(usize),
@@ -78,6 +81,7 @@ impl CliError {
                 TryError::Admin(error) | TryError::FlowClient(FlowClientError::Admin(error)),
             ) => admin_exit_code(error.code),
             Self::Serve(error) => serve_exit_code(error),
+            Self::Backup(error) => backup_exit_code(error),
             Self::Try(
                 TryError::NotRunning(_)
                 | TryError::Send(MetaClientError::NotListening { .. })
@@ -130,6 +134,25 @@ impl CliError {
     }
 }
 
+fn backup_exit_code(error: &BackupError) -> u8 {
+    match error {
+        BackupError::Store(error) => admin_exit_code(ErrorCode::from(error)),
+        BackupError::Exists(_)
+        | BackupError::DataFileExists(_)
+        | BackupError::OneMoment(_)
+        | BackupError::NotFollowing(_)
+        | BackupError::NoCredentials { .. }
+        | BackupError::Secret(_) => 2,
+        BackupError::NoBackup(_) | BackupError::NoBase { .. } => 3,
+        BackupError::File { .. }
+        | BackupError::Remote { .. }
+        | BackupError::UnknownFormat(_)
+        | BackupError::Net(_) => 4,
+        BackupError::DamagedObject(_) | BackupError::Gap { .. } => 6,
+        BackupError::Incomplete | BackupError::NoFollowedFile { .. } => 1,
+    }
+}
+
 const fn admin_exit_code(code: ErrorCode) -> u8 {
     match code {
         ErrorCode::Failed => 1,
@@ -155,6 +178,7 @@ fn serve_exit_code(error: &ServeError) -> u8 {
         ServeError::Store(error) => admin_exit_code(ErrorCode::from(error)),
         ServeError::InUse(_) => admin_exit_code(ErrorCode::Busy),
         ServeError::Config(_) | ServeError::Startup(_) => 2,
+        ServeError::Backup(error) => backup_exit_code(error),
         _ => 1,
     }
 }

@@ -44,22 +44,24 @@ use serde_json::Value;
 
 use crate::admin::{
     AdminError, AdminQuery, AdminRequest, CheckRow, DryRunRow, LogLevelRow, ReloadRow,
-    ServerCommand, StatusRow,
+    ServerCommand,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use bench::BenchArgs;
 use command_line::{Cli, Command, ConfigSubcommand};
+use commands::backup::BackupArgs;
 use commands::calendars::CalendarsVerb;
 use commands::destinations::DestinationsVerb;
 use commands::doctor::DoctorArgs;
 use commands::export::{ExportArgs, SendFn};
 use commands::flows::{FlowsAction, FlowsVerb};
 use commands::gateways::GatewaysVerb;
-use commands::status::StatusArgs;
+use commands::status::{StatusAnswer, StatusArgs};
 use commands::{AdminCall, compact, healthcheck, try_submission, upgrade};
 use confirmation::Confirmation;
 use deferred_error_writer::DeferredErrorWriter;
+use demo::DemoArgs;
 use exit_code::CliError;
 use output::{OutputFormat, OutputWriter};
 
@@ -100,14 +102,15 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Try(args) => {
             return run_with_output(|out| Ok(try_submission::run(&load()?, &args, json, out)?));
         }
-        Command::Demo(args) => {
-            let is_verified = demo::run(args)?;
-            return is_verified
-                .then_some(())
-                .ok_or(CliError::VerificationFailed);
-        }
+        Command::Demo(args) => return run_demo(args),
         Command::Bench(args) => return run_bench(&args, load, json),
         Command::Compact => return Ok(compact::run(&load()?, json, &mut io::stdout())??),
+        Command::Backup(args) => return run_backup(config.as_deref(), &args, json),
+        Command::Follow(args) => return args.run(&load()?, config.as_deref()),
+        Command::Promote => {
+            return run_with_output(|out| commands::follow::promote(&load()?, json, out));
+        }
+        Command::Restore(args) => return run_with_output(|out| args.run(&load()?, json, out)),
         Command::Config(ConfigSubcommand::Check) => {
             return run_with_output(|out| print_config(&load()?, json, out));
         }
@@ -148,6 +151,20 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         },
     };
     run_call(config.as_deref(), call, json)
+}
+
+fn run_demo(args: DemoArgs) -> Result<(), CliError> {
+    let is_verified = demo::run(args)?;
+    is_verified
+        .then_some(())
+        .ok_or(CliError::VerificationFailed)
+}
+
+fn run_backup(named: Option<&Path>, args: &BackupArgs, json: bool) -> Result<(), CliError> {
+    let send = |query: AdminQuery, output: &mut dyn FnMut(Value) -> bool| {
+        send_request(named, &query.into(), output)
+    };
+    run_with_output(|out| args.run(&send, json, out))
 }
 
 fn run_bench(
@@ -217,12 +234,14 @@ fn run_doctor(
 
 /// Shows the status. With `--check`, a warning is a failure.
 fn run_status(named: Option<&Path>, args: StatusArgs, json: bool) -> Result<(), CliError> {
-    let call = AdminCall::text::<StatusRow>(AdminQuery::Status, "");
+    let call = AdminCall::text::<StatusAnswer>(AdminQuery::Status, "");
     let mut warnings = 0;
     let mut writer = OutputWriter::new(call.format, json, display_zone(named));
     send_request(named, &call.request, &mut |row| {
         let found = row.get("warnings").and_then(Value::as_array);
-        warnings = found.map_or(0, Vec::len);
+        // A machine that follows a backup has its problem in `error`.
+        let has_error = row.get("error").is_some_and(Value::is_string);
+        warnings = found.map_or(usize::from(has_error), Vec::len);
         writer.write_row(row)
     })?;
     writer.finish()?;

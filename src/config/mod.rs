@@ -52,8 +52,8 @@ pub use flow::upstream::{UpstreamFallback, UpstreamSettings, WRITER_RESERVE};
 pub use gateways::{Gateway, GatewaySecrets, GatewaySettings};
 pub use secrets::{InvalidSecretRef, Secret, SecretError, SecretRef};
 pub use settings::{
-    LeadRequestSettings, LimitSettings, MetaSettings, RetentionSettings, StoreSettings,
-    VerifyPolicy, WorkerSettings,
+    BackupLocation, BackupSettings, CopySettings, LeadRequestSettings, LimitSettings, MetaSettings,
+    RetentionSettings, S3Settings, StoreSettings, VerifyPolicy, WorkerSettings,
 };
 pub use summary::{
     CalendarSummary, ConfigSummary, DaySummary, DestinationSummary, FlowSummary, GatewaySummary,
@@ -107,6 +107,8 @@ pub struct Config {
     pub retention: RetentionSettings,
     /// Settings of the data file's engine.
     pub store: StoreSettings,
+    /// Settings of backups.
+    pub backup: BackupSettings,
     /// Flows by name.
     pub flows: BTreeMap<FlowName, Arc<Flow>>,
     /// Sources of the private keys of encrypted flows, by flow.
@@ -250,6 +252,7 @@ impl Config {
             retry,
             retention: settings::read_retention(root),
             store: settings::read_store(root),
+            backup: settings::read_backup(root),
             flows,
             private_keys,
             upstreams,

@@ -40,6 +40,7 @@ impl Config {
             "retention.message_id_ttl": retention.message_id_ttl;
             "store.page_cache": store.page_cache;
             "store.verify": store.verify;
+            "backup": backup;
         }
         // The running server retains `max_body_memory`, and one body must fit into that memory.
         let (limits, retention) = (&mut self.limits, &mut self.retention);
@@ -148,10 +149,10 @@ mod tests {
              [limits]\nmax_webhook_body = \"3MiB\"\nmax_body_memory = \"65MiB\"\nheader_timeout = \"1s\"\nidle_timeout = \"1s\"\ndrain_timeout = \"1s\"\nmax_connections = 1\n\
              intake_queue = 1\nmax_batch = 1\nmin_free_space = \"0B\"\nmax_idempotency_keys = 1\n[workers]\nthreads = 3\nqueue = 1\n\
              [retention]\nidempotency_ttl = \"1h\"\nmessage_id_ttl = \"7d\"\nsubmissions = \"1h\"\n\
-             [store]\npage_cache = \"1MiB\"\nverify = \"after_crash\"\n",
+             [store]\npage_cache = \"1MiB\"\nverify = \"after_crash\"\n[backup]\nurl = \"nas\"\n",
         );
         let retained = new.retain_restart_only(&started);
-        assert_eq!(retained.len(), 18, "{retained:?}");
+        assert_eq!(retained.len(), 19, "{retained:?}");
         assert_eq!(
             new.diff(&started),
             [

@@ -99,6 +99,7 @@ fn shipped_config_equals_defaults() {
     assert_eq!(shipped.retry, empty.retry);
     assert_eq!(shipped.retention, empty.retention);
     assert_eq!(shipped.store, empty.store);
+    assert_eq!(shipped.backup, empty.backup);
 }
 
 #[test]
@@ -110,7 +111,8 @@ fn shipped_config_names_every_setting() {
         idempotency_ttl message_id_ttl submissions page_cache verify path encryption \
         signature booking lead sticky close_after close_secrets webhook next final required url secret timeout \
         fallback breaker timezone closed_dates special_hours slot_length buffer capacity \
-        max_advance min_notice";
+        max_advance min_notice endpoint region access_key_id secret_access_key base_interval \
+        keep max_change_log folder every";
     for key in keys.split(' ') {
         assert!(SHIPPED.contains(&format!("{key} =")), "{key}");
     }

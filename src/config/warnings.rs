@@ -7,6 +7,7 @@ use super::Config;
 use super::destination::unsent;
 use super::flow::upstream;
 use super::secrets::SecretRef;
+use super::settings::BackupLocation;
 use super::units::{days, format_duration, hours};
 use crate::domain::flow::cross_screen::required_by_final_screen;
 use crate::domain::flow::{EncryptionMode, Flow, SignaturePolicy};
@@ -77,7 +78,15 @@ impl Config {
         let close_secrets = close_secrets
             .filter(|secret| !matches!(secret, SecretRef::Env(_)))
             .flat_map(|secret| labelled("leads.close_secrets".to_owned(), secret.warning()));
-        meta.chain(keys).chain(close_secrets).collect()
+        let s3 = &self.backup.s3;
+        let is_bucket = matches!(self.backup.location, Some(BackupLocation::Bucket { .. }));
+        let s3 = [
+            ("access_key_id", &s3.access_key_id),
+            ("secret_access_key", &s3.secret_access_key),
+        ];
+        let s3 = s3.into_iter().filter(|_| is_bucket);
+        let s3 = s3.flat_map(|(key, secret)| labelled(format!("backup.{key}"), secret.warning()));
+        meta.chain(keys).chain(close_secrets).chain(s3).collect()
     }
 
     /// Returns the warnings about destinations and about events that no destination gets.

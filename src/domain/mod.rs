@@ -7,6 +7,7 @@
 
 #[macro_use]
 mod named_enum;
+pub mod backup;
 pub mod booking;
 pub mod calendar_feed;
 pub mod circuit_breaker;

@@ -20,8 +20,10 @@ use super::engine::{
     self, Database, OpenError, OpenObserver, OverlayBackend, ReadTxn, Rows, StorageBackend,
 };
 use super::options::StoreOptions;
+use super::rows::change_log::{ChangeLogState, read_header};
 use super::rows::counters::Counters;
-use super::rows::schema::{META, META_BYTES, Tables};
+use super::rows::schema::{CHANGE_LOG, META, META_BYTES, Tables};
+use super::state::OpenProgress;
 use super::{StoreError, StoreResult};
 
 /// Format version that this program writes, and the only one that it reads.
@@ -70,6 +72,7 @@ pub(super) fn open_or_create(
         Err(error) => return Err(file_error("inspect", path, &error)),
     }
     let opened = open_existing(options, options.verify_always, observer)?;
+    refuse_following(path, &opened.database)?;
     if opened.counters.is_clean || options.verify_always {
         return Ok(opened);
     }
@@ -131,6 +134,21 @@ fn open_existing(
     verify_marker(options, &database)?;
     let counters = read_counters(path, &database.begin_read()?)?;
     Ok(OpenedFile { database, counters })
+}
+
+/// Refuses a file that follows a backup. Only the follower may change it.
+fn refuse_following(path: &Path, database: &Database) -> StoreResult<()> {
+    let txn = database.begin_read()?;
+    if !txn.has_table(CHANGE_LOG)? {
+        return Ok(());
+    }
+    match read_header(&txn.open(CHANGE_LOG)?) {
+        Ok(Some(header)) if matches!(header.state, ChangeLogState::Following { .. }) => {
+            Err(StoreError::Following(path.to_owned()))
+        }
+        Err(error) if !error.affects_one_row() => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Returns the counters of the file at `path`.
@@ -209,21 +227,56 @@ fn create_file(options: &StoreOptions, now: Timestamp) -> StoreResult<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let new_path = PathBuf::from(name);
-    // A crash during an earlier creation left this file. No server has ever used it.
-    if let Err(error) = fs::remove_file(&new_path)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        return Err(file_error("remove", &new_path, &error));
-    }
-    let file = create_private_file(&new_path);
-    let backend = file
-        .and_then(|file| (options.backend_factory)(file))
-        .map_err(|error| file_error("create", &new_path, &error))?;
-    let database = open_database(options, &new_path, backend, false, None)?;
-    write_initial_rows(&database, now)?;
-    database.close()?;
+    create_empty(options, &new_path, now)?.close()?;
     fs::rename(&new_path, path).map_err(|error| file_error("rename to", path, &error))?;
     sync_folder(path)
+}
+
+/// Checks that no process has the file of the options open. A file that can't be opened for
+/// another reason is not in use.
+///
+/// # Errors
+/// [`StoreError::InUse`]
+pub fn require_unused(options: &StoreOptions) -> StoreResult<()> {
+    let options = StoreOptions {
+        verify_always: false,
+        refuses_known_secret: false,
+        ..options.clone()
+    };
+    match open_read_only(&options, true) {
+        Err(error @ StoreError::InUse(_)) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Creates an empty file at the path of the options, for a copy of the data.
+pub(super) fn create_at(options: &StoreOptions, now: Timestamp) -> StoreResult<Database> {
+    create_empty(options, &options.path, now)
+}
+
+/// Opens an existing file to change it without a writer.
+pub(super) fn open_for_changes(options: &StoreOptions) -> StoreResult<Database> {
+    let observer: Arc<dyn OpenObserver> = Arc::new(OpenProgress::new(
+        Arc::default(),
+        Arc::clone(&options.on_progress),
+    ));
+    Ok(open_existing(options, options.verify_always, &observer)?.database)
+}
+
+fn create_empty(options: &StoreOptions, path: &Path, now: Timestamp) -> StoreResult<Database> {
+    // A crash during an earlier creation left this file. No server has ever used it.
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(file_error("remove", path, &error));
+    }
+    let file = create_private_file(path);
+    let backend = file
+        .and_then(|file| (options.backend_factory)(file))
+        .map_err(|error| file_error("create", path, &error))?;
+    let database = open_database(options, path, backend, false, None)?;
+    write_initial_rows(&database, now)?;
+    Ok(database)
 }
 
 /// Creates an empty file that only its owner may read, because the file will contain personal data
@@ -251,7 +304,7 @@ fn write_initial_rows(database: &Database, now: Timestamp) -> StoreResult<()> {
     txn.commit()
 }
 
-fn sync_folder(path: &Path) -> StoreResult<()> {
+pub fn sync_folder(path: &Path) -> StoreResult<()> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
@@ -272,7 +325,7 @@ fn not_a_data_file(path: &Path, reason: &str) -> StoreError {
     }
 }
 
-fn file_error(operation: &'static str, path: &Path, error: &io::Error) -> StoreError {
+pub(super) fn file_error(operation: &'static str, path: &Path, error: &io::Error) -> StoreError {
     StoreError::File {
         operation,
         path: path.to_owned(),

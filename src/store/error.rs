@@ -22,6 +22,9 @@ pub enum StoreError {
     /// The file does not exist.
     #[error("no data file at {}: `flowgate serve` creates it", .0.display())]
     FileMissing(PathBuf),
+    /// The file follows the backup of another server.
+    #[error("{} follows a backup: `flowgate follow` continues to follow it, and `flowgate promote` makes it serve", .0.display())]
+    Following(PathBuf),
     /// The file exists, but is not a flowgate data file.
     #[error("{} is not a flowgate data file ({reason}): set `data` to another path, or restore the right file", path.display())]
     NotADataFile {
@@ -55,6 +58,21 @@ pub enum StoreError {
         /// Problem of the row.
         problem: RowProblem,
     },
+    /// A new file is not what it must be. It was removed.
+    #[error(
+        "the copy was discarded, because {0}: try again, and check the data file with `flowgate check`"
+    )]
+    InvalidCopy(String),
+    /// The change log does not have the changes that a copy needs.
+    #[error(
+        "the changes since the beginning of the copy outgrew the change log: try again when less is going on"
+    )]
+    ChangeLogLost,
+    /// A copy or backup has a table that this program does not know.
+    #[error(
+        "the copy has table {0}, which this flowgate does not know: use the version that made the copy"
+    )]
+    UnknownTable(String),
     /// The disk is full.
     #[error("the disk is full: free some space, and flowgate continues automatically")]
     NoSpace,

@@ -18,7 +18,7 @@ use crate::panic::catch_panic;
 
 use super::options::StoreOptions;
 use super::read::Snapshot;
-use super::state::{StoreHealth, StoreState, WriterStats};
+use super::state::{LogHolds, StoreHealth, StoreState, WriterStats};
 use super::writer::Writer;
 use super::writer::queued_transaction::{QueuedTransaction, WriteRequest};
 use super::writer::write_context::{Timing, Transaction};
@@ -252,6 +252,11 @@ impl Store {
     /// Returns the path of the file.
     pub(super) fn path(&self) -> &Path {
         &self.options.path
+    }
+
+    /// Returns the holds of copies on the change log.
+    pub(super) fn log_holds(&self) -> Arc<LogHolds> {
+        Arc::clone(&self.shared.log_holds)
     }
 
     /// Returns `true` if the store is read-only. See [`StoreOptions::is_read_only`].

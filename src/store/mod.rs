@@ -29,6 +29,8 @@
 //! | `rows::counters` | next IDs |
 //! | `rows::tallies` | stored numbers of rows for metrics and counts |
 //! | `data_file` | creation, opening and recognition of the data file |
+//! | `rows::change_log` | the changes of each commit, for copies and backups |
+//! | `copy` | copies of the data beside the writer, and new files from them |
 //! | `compact` | compaction of a stopped server's file |
 //! | `expiry_clock` | the clock by which keys expire and retention purges rows |
 //! | `writer` | batches, commits, and the replies after a commit |
@@ -49,6 +51,7 @@
 //! Version 5 changes functions that the store uses.
 
 mod compact;
+mod copy;
 mod data_file;
 pub(crate) mod engine;
 mod error;
@@ -67,6 +70,8 @@ mod writer;
 pub(crate) mod tests;
 
 pub use compact::{CompactedSizes, compact};
+pub use copy::{CopyEnd, DataCopy, FileSummary, NewFile};
+pub use data_file::require_unused;
 pub use data_file::{FORMAT_VERSION, check_format};
 pub use error::{RowProblem, StoreError, StoreResult};
 pub use forget::{ForgottenRows, count_customer_rows, forget_customer, resume_forgets};
@@ -77,13 +82,16 @@ pub use read::{
     DecodedRows, FoundSubmission, ListedRow, PendingDelivery, QueueStats, SearchSlice, Snapshot,
     StoreCounts,
 };
+pub use rows::change_log::{ChangeLogEntry, ChangeLogHeader, ChangeLogState, Lineage};
 pub use rows::responses::CachedResponse;
 pub use rows::submissions::{LateArrival, StoredSubmission};
 pub use state::{StoreHealth, WriterStats};
 pub use tx::accept::{AcceptInbound, AcceptOutcome};
 pub use tx::agents::{AddAgent, AgentChange, AgentOutcome, ChangeAgent};
 pub use tx::app_secret::RecordAppSecret;
+pub use tx::backup::RecordBackupProblem;
 pub use tx::bookings::{BookingOutcome, CancelBooking, MoveBooking};
+pub use tx::change_log::{BeginChangeLog, EndChangeLog};
 pub use tx::completions::{FindSubmissionKey, GetCompletion};
 pub use tx::dead_letters::{
     BulkOutcome, DeadLetterOutcome, DiscardDeadLetter, DiscardDeadLetters, DiscardDeliveries,

@@ -37,6 +37,8 @@ pub struct StoreOptions {
     /// Maximum number of encrypted requests that the store remembers as answered. Minimum 1. Each
     /// request occupies about 65 bytes of the file.
     pub max_encrypted_requests: u64,
+    /// Maximum size of the change log, in bytes. A larger log is given up.
+    pub max_change_log_bytes: u64,
     /// Time for which the store finds the idempotency key of a form.
     pub idempotency_ttl: Millis,
     /// Time for which the store finds the key of a webhook message.
@@ -81,6 +83,7 @@ impl StoreOptions {
             page_cache_bytes: 64 << 20,
             max_idempotency_keys: 10_000_000,
             max_encrypted_requests: 4_000_000,
+            max_change_log_bytes: 1 << 30,
             idempotency_ttl: Millis::from_secs(DAY),
             message_id_ttl: Millis::from_secs(8 * DAY),
             min_free_bytes: 256 << 20,

@@ -1,6 +1,7 @@
 //! Defines the state that the writer thread and the handles share: health, the open file, and
 //! counters.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -142,6 +143,50 @@ impl ReadSource {
     }
 }
 
+/// Entries of the change log that copies need.
+#[derive(Debug, Default)]
+pub struct LogHolds {
+    /// Last entry that each copy does not need any more, by the number of the copy.
+    released: Mutex<BTreeMap<u64, u64>>,
+}
+
+impl LogHolds {
+    /// Returns the last entry that no copy needs. Returns `None` if there are no copies.
+    pub(super) fn first(&self) -> Option<u64> {
+        self.released.lock().values().min().copied()
+    }
+}
+
+/// Hold of one copy. Until it is dropped, the entries behind the released one stay.
+pub(super) struct LogHold {
+    holds: Arc<LogHolds>,
+    number: u64,
+}
+
+impl LogHold {
+    /// Creates a hold of all entries.
+    pub(super) fn new(holds: Arc<LogHolds>) -> Self {
+        let mut released = holds.released.lock();
+        let number = released
+            .last_key_value()
+            .map_or(0, |(last, _)| last.saturating_add(1));
+        released.insert(number, 0);
+        drop(released);
+        Self { holds, number }
+    }
+
+    /// Releases the entries up to number `entry`.
+    pub(super) fn release_up_to(&self, entry: u64) {
+        self.holds.released.lock().insert(self.number, entry);
+    }
+}
+
+impl Drop for LogHold {
+    fn drop(&mut self) {
+        self.holds.released.lock().remove(&self.number);
+    }
+}
+
 /// State that the writer thread and the handles share.
 #[derive(Default)]
 pub(super) struct StoreState {
@@ -157,6 +202,7 @@ pub(super) struct StoreState {
     pub(super) job_due_tx: Mutex<Option<Sender<()>>>,
     pub(super) delivery_due_callback: Mutex<Option<Box<dyn Fn() + Send>>>,
     failure_txs: Mutex<Vec<Sender<StoreError>>>,
+    pub(super) log_holds: Arc<LogHolds>,
     pub(super) writer_stats: Mutex<WriterStats>,
 }
 

@@ -73,6 +73,12 @@ mod whatsapp_destination_test;
 mod destination_config_changes;
 // A damaged row affects only what needs it. The file of a stopped server is checked and compacted.
 mod data_file_check_and_compact;
+// Backups off the machine, restored elsewhere: burnt machines, failing stores, kills.
+mod continuous_backup;
+// A second machine follows the first one and takes over.
+mod follow_and_promote;
+// Copies of the data file beside the server, restored files, and kills in the middle of both.
+mod local_copies;
 // `flowgate demo` passes its own verification.
 mod demo;
 // An abandoned draft causes one event with its answers.

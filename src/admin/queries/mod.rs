@@ -1,6 +1,7 @@
 //! Answers the requests that only read: lists and single objects.
 
 mod bookings;
+mod copy;
 mod customers;
 mod deliveries;
 mod integrity;
@@ -71,6 +72,7 @@ pub(super) fn answer(
             send_rows(sink, rows.into_values())
         }
         AdminQuery::Gateway { name } => send_row(sink, gateways::get_gateway(context, &name)?),
+        AdminQuery::CopyData => copy::copy_data(context, sink),
         AdminQuery::CheckIntegrity => integrity::check_integrity(context, sink),
     }
 }

@@ -2,6 +2,7 @@
 //! must not change, but new fields may be added.
 
 mod bookings;
+mod copy;
 mod deliveries;
 mod destinations;
 mod feeds;
@@ -20,6 +21,7 @@ mod unreadable;
 use serde_json::Value;
 
 pub(crate) use bookings::{BookingRow, SlotRow};
+pub(crate) use copy::CopyRow;
 pub(crate) use deliveries::{DeliveryAttemptRow, DeliveryDetails, DeliveryRow};
 pub(crate) use destinations::{DestinationRow, DestinationStatsRow, DestinationTestRow, HeaderRow};
 pub(crate) use feeds::{CalendarRow, FeedRow};

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::backup::BackupStatus;
 use crate::store::WriterStats;
 
 /// Status of the server or file.
@@ -40,6 +41,9 @@ pub struct StatusRow {
     /// Number of refused requests since the start of the server, by error code of the response.
     /// Empty if no server runs.
     pub refused: BTreeMap<String, u64>,
+    /// Backups. `None` if none are configured, or no server runs on the file.
+    #[serde(default)]
+    pub backup: Option<BackupStatus>,
     /// Problems, each with a command to type.
     pub warnings: Vec<String>,
 }

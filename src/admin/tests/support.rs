@@ -89,6 +89,7 @@ impl AdminHarness {
             running_jobs: Arc::new(move || jobs.clone()),
             endpoint_health: Arc::new(move || endpoint_health.clone()),
             refusals: Arc::new(RefusalStats::default),
+            backup_status: Arc::new(|| None),
             gateway_registry: GatewayRegistry::default(),
             warnings: Reloadable::new(vec!["this is a rehearsal".to_owned()]),
             destination_stats: Arc::new(BTreeMap::new),

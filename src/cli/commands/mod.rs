@@ -2,6 +2,7 @@
 //! that they become, and the output format of the response.
 
 pub(crate) mod agents;
+pub(crate) mod backup;
 pub(crate) mod bookings;
 pub(crate) mod calendars;
 pub(crate) mod check;
@@ -14,6 +15,7 @@ pub(crate) mod doctor;
 pub(crate) mod drafts;
 pub(crate) mod export;
 pub(crate) mod flows;
+pub(crate) mod follow;
 pub(crate) mod forget;
 pub(crate) mod gateways;
 pub(crate) mod healthcheck;
@@ -25,6 +27,7 @@ pub(crate) mod leads;
 pub(crate) mod list;
 pub(crate) mod log_level;
 pub(crate) mod reload;
+pub(crate) mod restore;
 pub(crate) mod slots;
 pub(crate) mod status;
 pub(crate) mod submissions;

@@ -2,9 +2,44 @@
 
 use std::fmt;
 
+use serde::Deserialize;
+
 use crate::admin::StatusRow;
+use crate::backup::{BackupStatus, FollowStatus};
 use crate::config::units::format_mebibytes;
 use crate::domain::health::refusal_counters::format_counts;
+use crate::domain::time::Timestamp;
+
+/// Status of a server or file, or of a machine that follows a backup.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum StatusAnswer {
+    /// Server or file.
+    Server(Box<StatusRow>),
+    /// Machine that follows a backup.
+    Follower(FollowStatus),
+}
+
+impl fmt::Display for StatusAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = match self {
+            Self::Server(status) => return status.fmt(f),
+            Self::Follower(status) => status,
+        };
+        writeln!(f, "following     {}", status.following)?;
+        match (status.committed_at, status.behind_seconds) {
+            (Some(at), Some(seconds)) => {
+                write!(f, "data          up to {at}; compared {seconds} s ago")?;
+            }
+            (Some(at), None) => write!(f, "data          up to {at}; not compared yet")?,
+            (None, _) => write!(f, "data          the first restore is in progress")?,
+        }
+        if let Some(error) = &status.error {
+            write!(f, "\n! the backup can't be followed: {error}")?;
+        }
+        write!(f, "\nnext: `flowgate promote` makes this machine serve")
+    }
+}
 
 /// Arguments of `status`.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -55,9 +90,28 @@ impl fmt::Display for StatusRow {
         if let Some(free) = self.free_bytes {
             write!(f, ", {} free on its disk", format_mebibytes(free))?;
         }
+        if let Some(backup) = &self.backup {
+            write_backup(backup, f)?;
+        }
         for warning in &self.warnings {
             write!(f, "\n! {warning}")?;
         }
         Ok(())
     }
+}
+
+fn write_backup(backup: &BackupStatus, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let time = |at: Option<Timestamp>| at.map_or("none yet".to_owned(), |at| at.to_string());
+    if let Some(url) = &backup.url {
+        write!(f, "\nbackup        {url}, ")?;
+        match backup.behind_seconds {
+            Some(0) => write!(f, "up to date")?,
+            Some(seconds) => write!(f, "{seconds} s behind")?,
+            None => write!(f, "starting")?,
+        }
+        write!(f, "; last base: {}", time(backup.base_at))?;
+    } else {
+        write!(f, "\nbackup        last copy: {}", time(backup.copied_at))?;
+    }
+    Ok(())
 }

@@ -4,6 +4,7 @@
 //! `config.toml` repeats the defaults, and a test compares the two. This file has the addresses,
 //! `[workers]`, `[retention]` and `[store]`; the other tables have their own files.
 
+mod backup;
 mod base_url;
 mod graph_api;
 mod leads;
@@ -14,6 +15,8 @@ mod retry;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub(super) use backup::read_backup;
+pub use backup::{BackupLocation, BackupSettings, CopySettings, S3Settings};
 pub use leads::LeadRequestSettings;
 pub(super) use leads::read_leads;
 pub use limits::LimitSettings;

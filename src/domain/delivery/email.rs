@@ -111,6 +111,7 @@ const fn subject_template(kind: EventKind) -> &'static str {
         EventKind::NumberSilent => "Number {number.phone} receives no messages",
         EventKind::JobDead => "Job {job.id} has become a dead letter",
         EventKind::DestinationStopped => "Destination {destination.name} is stopped",
+        EventKind::BackupFailed => "A backup failed or is late",
     }
 }
 

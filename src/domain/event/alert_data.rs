@@ -1,5 +1,5 @@
 //! Defines the parts of `data` that only alerts have: dead letters, and the health of flows, phone
-//! numbers, destinations and gateways.
+//! numbers, destinations, gateways and backups.
 
 use serde::Serialize;
 
@@ -71,6 +71,13 @@ pub struct DestinationData<'a> {
     /// Destination name in the config.
     pub name: &'a DestinationName,
     /// Reason of the suspension.
+    pub reason: &'a str,
+}
+
+/// Backup that failed or is late.
+#[derive(Debug, Serialize)]
+pub struct BackupData<'a> {
+    /// Problem, in one sentence.
     pub reason: &'a str,
 }
 

@@ -6,7 +6,9 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-pub use super::alert_data::{DestinationData, GatewayData, HealthData, JobData, NumberData};
+pub use super::alert_data::{
+    BackupData, DestinationData, GatewayData, HealthData, JobData, NumberData,
+};
 use crate::domain::booking::Booking;
 use crate::domain::ids::{
     AgentName, BookingId, CalendarName, Customer, FlowName, FlowToken, LeadId, MessageId,
@@ -52,6 +54,9 @@ pub struct EventData<'a> {
     /// Gateway whose session has a problem.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gateway: Option<GatewayData<'a>>,
+    /// Backup that failed or is late.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupData<'a>>,
 }
 
 impl EventData<'_> {

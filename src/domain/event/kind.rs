@@ -40,6 +40,8 @@ named_enum! {
         JobDead = "job.dead",
         /// A destination receives nothing until an admin resumes it.
         DestinationStopped = "destination.stopped",
+        /// A backup failed or is late.
+        BackupFailed = "backup.failed",
     }
 }
 
@@ -67,6 +69,7 @@ impl EventKind {
                 | Self::NumberSilent
                 | Self::JobDead
                 | Self::DestinationStopped
+                | Self::BackupFailed
         )
     }
 }

@@ -66,6 +66,7 @@ fn part_names(kind: EventKind, completeness: Completeness) -> &'static [&'static
         Kind::NumberSilent => &["number"],
         Kind::JobDead => select(&["job"], &["flow", "job"], &["flow", "job"]),
         Kind::DestinationStopped => &["destination"],
+        Kind::BackupFailed => &["backup"],
     }
 }
 
@@ -126,6 +127,7 @@ fn sample_part(name: &str, kind: EventKind, at: Timestamp, completeness: Complet
         "destination" => {
             json!({"name": "crm", "reason": "the destination responded with 410 Gone"})
         }
+        "backup" => json!({"reason": "the backup to s3://shop is late"}),
         _ => json!("appointment"),
     }
 }

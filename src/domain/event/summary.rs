@@ -90,7 +90,7 @@ impl EventSummary {
     }
 
     fn add_trouble(&mut self, data: &DataReader<'_>) {
-        let reasons = ["/job/reason", "/destination/reason"];
+        let reasons = ["/job/reason", "/destination/reason", "/backup/reason"];
         self.add_fact("Why", reasons.iter().find_map(|path| data.text_at(path)));
         for finding in data.items("/health/findings") {
             self.add_fact("Found", Some(display_value(finding)));
@@ -99,10 +99,12 @@ impl EventSummary {
         let suggestion = |part: &&str| data.text_at(&format!("{part}/suggestion"));
         let job = data.text_at("/job/id");
         let destination = data.text_at("/destination/name");
+        let backup = data.text_at("/backup/reason");
         for to_do in [
             suggestions.iter().find_map(suggestion),
             job.map(|id| format!("flowgate dead-letters show {id}")),
             destination.map(|name| format!("flowgate destinations resume {name}")),
+            backup.map(|_| "flowgate status".to_owned()),
         ] {
             self.add_fact("To do", to_do);
         }
@@ -182,6 +184,7 @@ fn headline_of(kind: EventKind, data: &DataReader<'_>) -> String {
         EventKind::DestinationStopped => {
             format!("Destination {} is stopped", text("/destination/name"))
         }
+        EventKind::BackupFailed => "A backup failed or is late".to_owned(),
     }
 }
 
@@ -236,6 +239,7 @@ mod tests {
                 "Number 15550783881 receives no messages, since 1970-01-01T00:00:00.000Z",
                 "Job 1 failed and is a dead letter",
                 "Destination crm is stopped",
+                "A backup failed or is late",
             ]
         );
         assert_eq!(

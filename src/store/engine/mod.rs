@@ -3,12 +3,13 @@
 
 mod redb;
 
-pub(in crate::store) use ::redb::StorageBackend;
-pub(in crate::store) use redb::database::{Database, OpenError, OpenOptions, ReadTxn, WriteTxn};
-pub(in crate::store) use redb::entry::{Entry, Position};
-pub(in crate::store) use redb::key::{Bytes, Hash, TableKey, TableValue, Text};
-pub(in crate::store) use redb::storage_backend::{
+pub use ::redb::StorageBackend;
+pub use redb::change::{RawChange, list_changes};
+pub use redb::database::{Database, OpenError, OpenOptions, ReadTxn, WriteTxn};
+pub use redb::entry::{Entry, Position};
+pub use redb::key::{Bytes, Hash, TableKey, TableValue, Text};
+pub use redb::storage_backend::{
     BackendFactory, FaultRecorder, OpenObserver, OverlayBackend, file_backend,
 };
-pub(in crate::store) use redb::table::{Rows, WriteTable};
-pub(in crate::store) use redb::table_def::TableDef;
+pub use redb::table::{Rows, WriteTable};
+pub use redb::table_def::TableDef;

@@ -3,7 +3,7 @@
 //! See [`self::downtime`] for the periods in which the file was closed. The writer advances the
 //! clock and stores its state with each commit.
 
-pub(in crate::store) mod downtime;
+pub mod downtime;
 #[cfg(test)]
 mod tests;
 
@@ -41,6 +41,11 @@ impl ClockState {
             has_unknown_downtime: false,
             wall: now,
         }
+    }
+
+    /// Returns the wall clock at the commit.
+    pub const fn wall(&self) -> Timestamp {
+        self.wall
     }
 
     /// Returns `true` if the wall clock was set between `earlier` and this state.

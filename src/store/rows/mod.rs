@@ -3,13 +3,14 @@
 //!
 //! See [`crate::store::tx`] for the transactions that change rows.
 
-pub(in crate::store) mod codec;
-pub(in crate::store) mod counters;
-pub(in crate::store) mod drafts;
-pub(in crate::store) mod feeds;
-pub(in crate::store) mod forgets;
-pub(in crate::store) mod keys;
-pub(in crate::store) mod responses;
-pub(in crate::store) mod schema;
-pub(in crate::store) mod submissions;
-pub(in crate::store) mod tallies;
+pub mod change_log;
+pub mod codec;
+pub mod counters;
+pub mod drafts;
+pub mod feeds;
+pub mod forgets;
+pub mod keys;
+pub mod responses;
+pub mod schema;
+pub mod submissions;
+pub mod tallies;

@@ -10,6 +10,8 @@
 //!
 //! See [`super::codec`] for the encoding of rows.
 
+use std::collections::BTreeMap;
+
 use crate::domain::booking::Booking;
 use crate::domain::calendar_feed::Feed;
 use crate::domain::delivery::receipt::Receipt;
@@ -29,11 +31,39 @@ use super::forgets::PendingForget;
 use super::keys::{EvictedKey, KeyLogRow};
 use super::responses::{CachedResponse, Completion};
 use super::submissions::{LateArrival, StoredSubmission};
-use crate::store::StoreResult;
-use crate::store::engine::{Bytes, Hash, TableDef, Text, WriteTable, WriteTxn};
+use crate::store::engine::{
+    Bytes, Hash, Position, RawChange, ReadTxn, Rows, TableDef, TableKey, TableValue, Text,
+    WriteTable, WriteTxn,
+};
+use crate::store::{StoreError, StoreResult};
 
 /// The rows of [`META`] as bytes: each row has its own format.
 pub const META_BYTES: TableDef<Text, Bytes> = TableDef::new(META.name());
+
+/// The change log. Key: sequence number of the commit; 0: the header. No copy contains this table.
+/// See [`super::change_log`].
+pub const CHANGE_LOG: TableDef<u64, Bytes> = TableDef::new("change_log");
+
+fn append_slice<K: TableKey, V: TableValue>(
+    txn: &ReadTxn,
+    table: TableDef<K, V>,
+    after: Option<&Position>,
+    bytes_max: usize,
+    out: &mut Vec<u8>,
+) -> StoreResult<Option<Position>> {
+    // A file of an older version lacks the newer tables.
+    if !txn.has_table(table)? {
+        return Ok(None);
+    }
+    for row in txn.open(table)?.rows_after(after)? {
+        let row = row?;
+        row.write_change(out);
+        if out.len() >= bytes_max {
+            return Ok(Some(row.position()));
+        }
+    }
+    Ok(None)
+}
 
 macro_rules! tables {
     ($($(#[$doc:meta])* $definition:ident $field:ident: $key:ty => $value:ty;)*) => {
@@ -47,14 +77,59 @@ macro_rules! tables {
         /// All tables, open for writing in one transaction. Each table can be open only once.
         pub struct Tables<'txn> {
             $(pub $field: WriteTable<'txn, $key, $value>,)*
+            pub change_log: WriteTable<'txn, u64, Bytes>,
         }
 
         impl<'txn> Tables<'txn> {
             /// Opens every table of the schema. A new file gets all tables at once, so that readers
             /// find each table.
             pub fn open(txn: &'txn WriteTxn) -> StoreResult<Self> {
-                Ok(Self { $($field: txn.open($definition)?,)* })
+                Ok(Self {
+                    $($field: txn.open($definition)?,)*
+                    change_log: txn.open_unrecorded(CHANGE_LOG)?,
+                })
             }
+
+            /// Applies a recorded change to its table.
+            pub fn apply_change(
+                &mut self,
+                change: RawChange<'_>,
+            ) -> StoreResult<()> {
+                match change.table {
+                    $(stringify!($field) => self.$field.apply_raw(change.key, change.value),)*
+                    unknown => Err(StoreError::UnknownTable(unknown.to_owned())),
+                }
+            }
+        }
+
+        /// Names of the tables that a copy contains: all but [`CHANGE_LOG`].
+        pub const COPIED_TABLES: &[&str] = &[$(stringify!($field)),*];
+
+        /// Appends rows of a copied table to `out`, until `out` has `bytes_max` bytes. Returns the
+        /// position of the last row, or `None` if there are no more rows.
+        pub fn append_raw_rows(
+            txn: &ReadTxn,
+            table: &str,
+            after: Option<&Position>,
+            bytes_max: usize,
+            out: &mut Vec<u8>,
+        ) -> StoreResult<Option<Position>> {
+            match table {
+                $(stringify!($field) => append_slice(txn, $definition, after, bytes_max, out),)*
+                unknown => Err(StoreError::UnknownTable(unknown.to_owned())),
+            }
+        }
+
+        /// Counts the rows of each copied table. Tables without rows are left out.
+        pub fn count_rows(
+            txn: &ReadTxn,
+        ) -> StoreResult<BTreeMap<String, u64>> {
+            let mut counts = BTreeMap::new();
+            $(if txn.has_table($definition)? {
+                counts.insert(stringify!($field).to_owned(), txn.open($definition)?.len()?);
+            })*
+            counts.retain(|_, rows| *rows > 0);
+            Ok(counts)
         }
     };
 }

@@ -3,6 +3,7 @@
 mod abandoned_drafts;
 mod booking_cost;
 mod bookings_model;
+mod change_log;
 mod closed_leads;
 mod customer_changes;
 mod damaged_pages;

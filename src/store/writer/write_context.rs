@@ -18,6 +18,7 @@ use crate::store::StoreResult;
 use crate::store::data_file;
 use crate::store::engine::WriteTxn;
 use crate::store::expiry_clock::ExpiryClock;
+use crate::store::rows::change_log::{append_entry, read_header};
 use crate::store::rows::keys::EvictedKey;
 use crate::store::rows::schema::Tables;
 use crate::store::rows::tallies::TallyChanges;
@@ -89,9 +90,16 @@ impl<'a> WriteContext<'a> {
         subscriptions: Arc<Subscriptions>,
     ) -> StoreResult<Self> {
         let wall_was_set = state.begin(clock);
+        let tables = Tables::open(txn)?;
+        // An unreadable header ends the log. Everything else continues.
+        let header = match read_header(&tables.change_log) {
+            Err(error) if error.affects_one_row() => None,
+            header => header?,
+        };
+        txn.set_recording(header.is_some_and(|header| header.state.is_recording()));
         Ok(Self {
             txn,
-            tables: Tables::open(txn)?,
+            tables,
             state,
             now,
             expiry_now: clock.reading(),
@@ -180,7 +188,16 @@ impl<'a> WriteContext<'a> {
             self.tables.agents.put(id, &agent)?;
         }
         std::mem::take(&mut self.tallies).write_sums(&mut self.tables)?;
+        let mut changes = self.txn.take_recorded();
+        // The counters alone are not worth an entry. Without this, the removal of entries would
+        // itself add an entry.
+        let has_changes = !changes.is_empty();
         self.tables.meta.put(data_file::COUNTERS, &state.counters)?;
+        if has_changes {
+            changes.extend(self.txn.take_recorded());
+            let max = state.max_change_log_bytes;
+            append_entry(&mut self.tables.change_log, self.now, changes, max)?;
+        }
         Ok(())
     }
 }

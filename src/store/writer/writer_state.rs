@@ -31,6 +31,8 @@ pub struct WriterState {
     pub unreadable_rows: u64,
     /// Maximum number of answered encrypted requests on record.
     pub max_encrypted_requests: u64,
+    /// Maximum size of the change log, in bytes.
+    pub max_change_log_bytes: u64,
 }
 
 impl WriterState {
@@ -71,6 +73,7 @@ impl WriterState {
             committed_response_bytes: cached_response_bytes,
             unreadable_rows: skipped.log_total(),
             max_encrypted_requests: options.max_encrypted_requests,
+            max_change_log_bytes: options.max_change_log_bytes,
         })
     }
 

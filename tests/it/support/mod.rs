@@ -11,6 +11,7 @@ pub mod graph;
 pub mod http;
 pub mod load;
 pub mod mail;
+pub mod object_store;
 pub mod phone;
 pub mod proxy;
 pub mod reply;

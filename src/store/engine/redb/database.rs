@@ -3,15 +3,15 @@
 //! See [`super::table`] for the operations on tables, and [`crate::store::data_file`] for the file
 //! as a whole.
 
-use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 
 use redb::{DatabaseError, Durability, ReadableDatabase, StorageBackend, StorageError};
 
+use super::change::ChangeRecorder;
 use super::key::{TableKey, TableValue};
 use super::storage_backend::{FaultRecorder, OpenObserver, RecordingBackend};
-use super::table::{ReadTable, WriteTable};
+use super::table::{ReadTable, TableChanges, WriteTable};
 use super::table_def::TableDef;
 use crate::panic::catch_panic;
 use crate::store::{StoreError, StoreResult};
@@ -96,7 +96,7 @@ impl Database {
         txn.set_durability(Durability::Immediate)?;
         Ok(WriteTxn {
             txn,
-            has_changes: Cell::new(false),
+            recorder: ChangeRecorder::default(),
         })
     }
 
@@ -181,7 +181,7 @@ impl ReadTxn {
 /// Write transaction.
 pub struct WriteTxn {
     txn: redb::WriteTransaction,
-    has_changes: Cell<bool>,
+    recorder: ChangeRecorder,
 }
 
 impl WriteTxn {
@@ -190,18 +190,46 @@ impl WriteTxn {
         &self,
         def: TableDef<K, V>,
     ) -> StoreResult<WriteTable<'_, K, V>> {
-        let table = self.txn.open_table(def.definition())?;
-        let has_changes = &self.has_changes;
+        self.open_recorded(def, true)
+    }
+
+    /// Opens a table whose changes are not recorded.
+    pub fn open_unrecorded<K: TableKey, V: TableValue>(
+        &self,
+        def: TableDef<K, V>,
+    ) -> StoreResult<WriteTable<'_, K, V>> {
+        self.open_recorded(def, false)
+    }
+
+    fn open_recorded<K: TableKey, V: TableValue>(
+        &self,
+        def: TableDef<K, V>,
+        is_recorded: bool,
+    ) -> StoreResult<WriteTable<'_, K, V>> {
         Ok(WriteTable {
             def,
-            table,
-            has_changes,
+            table: self.txn.open_table(def.definition())?,
+            changes: TableChanges {
+                table: def.name(),
+                recorder: &self.recorder,
+                is_recorded,
+            },
         })
+    }
+
+    /// Starts or stops the recording of changes.
+    pub fn set_recording(&self, is_recording: bool) {
+        self.recorder.set_recording(is_recording);
+    }
+
+    /// Returns the changes that were recorded so far, and forgets them.
+    pub fn take_recorded(&self) -> Vec<u8> {
+        self.recorder.take_recorded()
     }
 
     /// Returns `true` if the transaction has changed a row.
     pub const fn has_changes(&self) -> bool {
-        self.has_changes.get()
+        self.recorder.has_changes()
     }
 
     /// Makes the changes durable.

@@ -2,6 +2,7 @@
 
 use redb::{AccessGuard, Value};
 
+use super::change::RawChange;
 use super::key::{TableKey, TableValue};
 use super::table_def::TableDef;
 use crate::store::StoreResult;
@@ -64,6 +65,17 @@ impl<'a, K: TableKey, V: TableValue> Entry<'a, K, V> {
     /// Returns the size of the stored value in bytes.
     pub fn stored_bytes(&self) -> u64 {
         byte_length(V::Stored::as_bytes(&self.value.value()).as_ref())
+    }
+
+    /// Appends the row to `out` as a change that writes it.
+    pub fn write_change(&self, out: &mut Vec<u8>) {
+        let (key, value) = (self.key.value(), self.value.value());
+        RawChange {
+            table: self.def.name(),
+            key: K::Stored::as_bytes(&key).as_ref(),
+            value: Some(V::Stored::as_bytes(&value).as_ref()),
+        }
+        .write_to(out);
     }
 
     /// Returns the position of the row, for [`super::table::Rows::rows_after`].

@@ -2,11 +2,11 @@
 //!
 //! See [`super::key`] for the types of keys and values, and [`super::database`] for transactions.
 
-use std::cell::Cell;
 use std::ops::{Bound, RangeBounds};
 
 use redb::{ReadOnlyTable, ReadableTable, ReadableTableMetadata, Value};
 
+use super::change::{ChangeRecorder, RawChange};
 use super::entry::{Entries, Entry, Position, byte_length};
 use super::key::{Raw, TableKey, TableValue};
 use super::table_def::TableDef;
@@ -164,11 +164,37 @@ impl<K: TableKey, V: TableValue> Rows for ReadTable<K, V> {
     }
 }
 
-/// Table in a write transaction. Each change marks the transaction as changed.
+/// Table in a write transaction. Each change marks the transaction as changed, and is recorded if
+/// the transaction records changes.
 pub struct WriteTable<'txn, K: TableKey, V: TableValue> {
     pub(super) def: TableDef<K, V>,
     pub(super) table: redb::Table<'txn, K::Stored, V::Stored>,
-    pub(super) has_changes: &'txn Cell<bool>,
+    pub(super) changes: TableChanges<'txn>,
+}
+
+/// Recorder of the changes of one table.
+#[derive(Clone, Copy)]
+pub(super) struct TableChanges<'txn> {
+    pub(super) table: &'static str,
+    pub(super) recorder: &'txn ChangeRecorder,
+    /// `false` for the table in which the recorded changes are stored.
+    pub(super) is_recorded: bool,
+}
+
+impl TableChanges<'_> {
+    /// Records a new value, or a removal if `value` is `None`.
+    fn record<K: Value, V: Value>(&self, key: &K::SelfType<'_>, value: Option<&V::SelfType<'_>>) {
+        self.recorder.mark_changed();
+        if !self.is_recorded || !self.recorder.is_recording() {
+            return;
+        }
+        let value = value.map(V::as_bytes);
+        self.recorder.record(RawChange {
+            table: self.table,
+            key: K::as_bytes(key).as_ref(),
+            value: value.as_ref().map(AsRef::as_ref),
+        });
+    }
 }
 
 impl<K: TableKey, V: TableValue> Rows for WriteTable<'_, K, V> {
@@ -201,8 +227,9 @@ impl<K: TableKey, V: TableValue> WriteTable<'_, K, V> {
         value: &V,
         inspect: impl FnOnce(&Raw<'_, V::Stored>) -> T,
     ) -> StoreResult<(bool, T)> {
-        self.has_changes.set(true);
         let written = value.with_raw(|raw| {
+            self.changes
+                .record::<K::Stored, V::Stored>(&K::to_raw(key), Some(&raw));
             let inspected = inspect(&raw);
             let old = self.table.insert(K::to_raw(key), raw)?;
             Ok::<_, StoreError>((old.is_none(), inspected))
@@ -214,7 +241,8 @@ impl<K: TableKey, V: TableValue> WriteTable<'_, K, V> {
     pub fn remove(&mut self, key: K::Ref<'_>) -> StoreResult<bool> {
         let existed = self.table.remove(K::to_raw(key))?.is_some();
         if existed {
-            self.has_changes.set(true);
+            self.changes
+                .record::<K::Stored, V::Stored>(&K::to_raw(key), None);
         }
         Ok(existed)
     }
@@ -226,7 +254,8 @@ impl<K: TableKey, V: TableValue> WriteTable<'_, K, V> {
     pub fn take(&mut self, key: K::Ref<'_>) -> StoreResult<Option<V>> {
         let raw = self.table.remove(K::to_raw(key))?;
         if raw.is_some() {
-            self.has_changes.set(true);
+            self.changes
+                .record::<K::Stored, V::Stored>(&K::to_raw(key), None);
         }
         raw.map(|raw| self.def.decode(key, &raw)).transpose()
     }
@@ -234,8 +263,9 @@ impl<K: TableKey, V: TableValue> WriteTable<'_, K, V> {
     /// Removes the first row and returns it.
     pub fn pop_first(&mut self) -> StoreResult<Option<Entry<'_, K, V>>> {
         let first = self.table.pop_first()?;
-        if first.is_some() {
-            self.has_changes.set(true);
+        if let Some((key, _)) = &first {
+            self.changes
+                .record::<K::Stored, V::Stored>(&key.value(), None);
         }
         Ok(first.map(|row| Entry::new(self.def, row)))
     }
@@ -250,15 +280,28 @@ impl<K: TableKey, V: TableValue> WriteTable<'_, K, V> {
             raw_bound::<K>(keys.end_bound()),
         );
         let mut removed = 0_usize;
+        let changes = self.changes;
         self.table
-            .retain_in::<Raw<'k, K::Stored>, _>(bounds, |_, _| {
+            .retain_in::<Raw<'k, K::Stored>, _>(bounds, |key, _| {
+                changes.record::<K::Stored, V::Stored>(&key, None);
                 removed = removed.saturating_add(1);
                 false
             })?;
-        if removed > 0 {
-            self.has_changes.set(true);
-        }
         Ok(removed)
+    }
+
+    /// Applies a recorded change.
+    pub fn apply_raw(&mut self, key: &[u8], value: Option<&[u8]>) -> StoreResult<()> {
+        self.changes.recorder.mark_changed();
+        let key = K::Stored::from_bytes(key);
+        match value {
+            Some(value) => self
+                .table
+                .insert(key, V::Stored::from_bytes(value))?
+                .is_some(),
+            None => self.table.remove(key)?.is_some(),
+        };
+        Ok(())
     }
 }
 
@@ -284,7 +327,8 @@ impl<K: TableKey, V: TableValue<Stored = &'static [u8]>> WriteTable<'_, K, V> {
 
     /// Writes a row that is encoded already. Returns `true` if the key is new.
     pub fn put_bytes(&mut self, key: K::Ref<'_>, bytes: &[u8]) -> StoreResult<bool> {
-        self.has_changes.set(true);
+        self.changes
+            .record::<K::Stored, V::Stored>(&K::to_raw(key), Some(&bytes));
         Ok(self.table.insert(K::to_raw(key), bytes)?.is_none())
     }
 }

@@ -1,0 +1,163 @@
+//! Reads a continuous backup: the newest base at or before a time, and the commits after it.
+
+use super::base_upload::list_bases;
+use super::context::list_generations;
+use super::error::BackupError;
+use super::format::{FORMAT, Manifest, decode_part, decode_segment};
+use super::remote::RemoteStore;
+use crate::domain::backup::objects::{BaseName, Generation, MANIFEST, SegmentName, chain_segments};
+use crate::domain::time::Timestamp;
+use crate::store::{CopyEnd, NewFile};
+
+/// Number of commits before the base in whose segments its first commits may be. A segment never
+/// has more.
+const SEGMENT_COMMITS_MAX: u64 = 250_000;
+
+/// Base from which a restore begins.
+#[derive(Clone, Debug)]
+pub(super) struct FoundBase {
+    pub(super) generation: Generation,
+    pub(super) name: BaseName,
+    pub(super) manifest: Manifest,
+}
+
+/// Position in a log: the last commit that was applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LogPosition {
+    pub(super) applied: u64,
+    pub(super) committed_at: Timestamp,
+}
+
+/// Finds the newest complete base of the newest generation whose data is not newer than `until`.
+pub(super) async fn find_base(
+    remote: &RemoteStore,
+    until: Option<Timestamp>,
+) -> Result<FoundBase, BackupError> {
+    for generation in list_generations(remote).await?.into_iter().rev() {
+        for name in list_bases(remote, &generation).await?.into_iter().rev() {
+            let path = format!("{}/{MANIFEST}", generation.base_folder(name));
+            let bytes = remote.get(&path).await?;
+            let manifest: Manifest = serde_json::from_slice(&bytes)
+                .map_err(|_| BackupError::DamagedObject(path.clone()))?;
+            if manifest.format != FORMAT {
+                return Err(BackupError::UnknownFormat(manifest.format));
+            }
+            if until.is_none_or(|until| manifest.end.committed_at <= until) {
+                return Ok(FoundBase {
+                    generation,
+                    name,
+                    manifest,
+                });
+            }
+        }
+    }
+    Err(BackupError::NoBase {
+        label: remote.label().to_owned(),
+        until,
+    })
+}
+
+/// Applies the rows of a base, and the commits up to the one at which the base is consistent.
+pub(super) async fn apply_base(
+    remote: &RemoteStore,
+    base: &FoundBase,
+    file: &mut NewFile,
+) -> Result<LogPosition, BackupError> {
+    let folder = base.generation.base_folder(base.name);
+    let parts = (0..base.manifest.parts).map(|part| format!("{folder}/{part:08}"));
+    let apply = |name: &str, bytes: bytes::Bytes| {
+        file.apply(decode_part(name, &bytes)?)?;
+        Ok(true)
+    };
+    remote.get_all(parts.collect(), apply).await?;
+    let CopyEnd {
+        last_entry,
+        committed_at,
+        ..
+    } = base.manifest.end;
+    let start = LogPosition {
+        applied: base.name.begins_after,
+        committed_at,
+    };
+    let until = Until::Number(last_entry);
+    let reached = apply_log(remote, &base.generation, start, until, file).await?;
+    if reached.applied < last_entry {
+        return Err(BackupError::Gap {
+            label: remote.label().to_owned(),
+            reached: base.name.began_at,
+        });
+    }
+    Ok(LogPosition {
+        committed_at,
+        ..reached
+    })
+}
+
+/// End of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// Last commit.
+    Number(u64),
+    /// Time of the last commit. `None`: all commits.
+    Time(Option<Timestamp>),
+}
+
+impl Until {
+    fn includes(self, number: u64, at: Timestamp) -> bool {
+        match self {
+            Self::Number(last) => number <= last,
+            Self::Time(last) => last.is_none_or(|last| at <= last),
+        }
+    }
+}
+
+/// Applies the commits after `from`. Returns the last one that was applied.
+pub(super) async fn apply_log(
+    remote: &RemoteStore,
+    generation: &Generation,
+    from: LogPosition,
+    until: Until,
+    file: &mut NewFile,
+) -> Result<LogPosition, BackupError> {
+    let folder = generation.log_folder();
+    let offset = format!("{:020}", from.applied.saturating_sub(SEGMENT_COMMITS_MAX));
+    let names = remote.list(&folder, Some(&offset)).await?;
+    let segments: Vec<SegmentName> = names
+        .iter()
+        .filter_map(|name| SegmentName::parse(name))
+        .collect();
+    let chain = chain_segments(segments.clone(), from.applied);
+    let end = chain.last().map_or(from.applied, |last| last.last);
+    let has_gap = segments
+        .iter()
+        .any(|segment| segment.first > end && until.includes(segment.first, segment.first_at));
+    let needed = chain
+        .into_iter()
+        .filter(|segment| until.includes(segment.first, segment.first_at));
+    let paths = needed.map(|segment| format!("{folder}/{segment}"));
+    let mut reached = from;
+    let apply = |name: &str, bytes: bytes::Bytes| {
+        for entry in decode_segment(name, &bytes)? {
+            if entry.number <= reached.applied {
+                continue;
+            }
+            if !until.includes(entry.number, entry.committed_at) {
+                return Ok(false);
+            }
+            file.apply(&entry.changes)?;
+            reached = LogPosition {
+                applied: entry.number,
+                committed_at: entry.committed_at,
+            };
+        }
+        Ok(true)
+    };
+    remote.get_all(paths.collect(), apply).await?;
+    if has_gap && reached.applied == end {
+        return Err(BackupError::Gap {
+            label: remote.label().to_owned(),
+            reached: reached.committed_at,
+        });
+    }
+    Ok(reached)
+}
