@@ -54,7 +54,8 @@ flowgate_deliveries_expired_total{destination}: deliveries closed unsent because
 flowgate_gateway_messages_total{gateway,kind}: messages and forms from unofficial gateways
 flowgate_gateway_actions_total{gateway,action,outcome}: recovery actions on the sessions of unofficial gateways
 flowgate_config_reloads_total{outcome}: reloads of the config: reloaded or refused
-flowgate_retention_deleted_rows_total: rows deleted by retention";
+flowgate_retention_deleted_rows_total: rows deleted by retention
+flowgate_backup_segments_total: parts of the change log uploaded to the backup";
 /// Names, labels and descriptions of the gauges.
 const GAUGES: &str = "\
 flowgate_build_info{version}: 1, with the version of the program
@@ -72,7 +73,8 @@ flowgate_leads_open: open leads, with or without an agent
 flowgate_leads_unassigned: leads that wait for an agent
 flowgate_gateway_up{gateway}: 1 while the session of an unofficial gateway is connected
 flowgate_disk_free_bytes: free space of the disk with the data file, in bytes
-flowgate_file_bytes: size of the data file on disk, in bytes";
+flowgate_file_bytes: size of the data file on disk, in bytes
+flowgate_backup_behind_seconds: age of the oldest commit that is not in the backup, 0 if none waits";
 /// Names, labels and descriptions of the histograms.
 const HISTOGRAMS: &str = "\
 flowgate_request_duration_seconds: from the head of a request to its response

@@ -176,7 +176,7 @@ mod tests {
             assert_eq!(payload_from(typed), expected, "{typed}");
         }
         let single = payload_from("payload = { text = \"{}\" }");
-        assert_eq!(supported_events(&single).len(), 15);
+        assert_eq!(supported_events(&single).len(), 16);
         let by_event = payload_from(
             "payload = { \"lead.assigned\" = { text = \"{}\" }, \"job.dead\" = { text = \"[]\" } }",
         );

@@ -40,7 +40,7 @@ mod tests {
             close_secrets = "env:A"
             => 2:17: leads.close_secrets: must be a list in brackets, and is a text
             close_secrets = ["whsec_AAAA"]
-            => 2:18: leads.close_secrets: must start with env:, file: or text: (value hidden): write "env:NAME", "file:PATH" or, for tests, "text:VALUE"
+            => 2:18: leads.close_secrets: must start with env:, file:, credential: or text: (value hidden): write "env:NAME", "file:PATH", "credential:NAME" or, for tests, "text:VALUE"
             close_secret = ["env:A"]
             => 2:1: unknown key `close_secret` in leads: did you mean `close_secrets`?
             "#,

@@ -59,8 +59,7 @@ impl Transaction for RecordAttempt {
     }
 
     fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<FinishOutcome> {
-        // The customer of the delivery was forgotten meanwhile.
-        let Some(mut job) = ctx.tables.jobs.get(self.job_id)? else {
+        let Some(mut job) = find_unless_forgotten(ctx, self.job_id)? else {
             return Ok(FinishOutcome::AlreadyFinished);
         };
         let event = self.failure.map_or(JobEvent::Finish, attempts::event_of);
@@ -156,9 +155,18 @@ impl Transaction for DeferOrExpire {
     }
 }
 
+/// Returns the job of a delivery. Returns `None` if the customer of the delivery was forgotten
+/// meanwhile: then the delivery is gone with its job.
+fn find_unless_forgotten(ctx: &WriteContext<'_>, id: JobId) -> StoreResult<Option<Job>> {
+    if ctx.tables.jobs.get(id)?.is_none() && ctx.tables.deliveries.get(id)?.is_none() {
+        return Ok(None);
+    }
+    ctx.tables.jobs.require(id).map(Some)
+}
+
 /// Closes a delivery that waited too long.
 fn expire_delivery(ctx: &mut WriteContext<'_>, id: JobId, reason: &str) -> StoreResult<()> {
-    let Some(mut job) = ctx.tables.jobs.get(id)? else {
+    let Some(mut job) = find_unless_forgotten(ctx, id)? else {
         return Ok(());
     };
     let Ok(state) = job.state.transition(JobEvent::Expire) else {

@@ -18,7 +18,7 @@ use crate::support::{Server, run};
 
 /// Programs of the system, the toolchain and other machines. Lines that begin with them are not
 /// run.
-const FOREIGN: [&str; 22] = [
+const FOREIGN: [&str; 23] = [
     "alias",
     "apt",
     "apt-get",
@@ -37,6 +37,7 @@ const FOREIGN: [&str; 22] = [
     "openssl",
     "packaging/build-deb",
     "packaging/check-binary",
+    "promtool",
     "scp",
     "ssh",
     "sudo",
@@ -102,14 +103,17 @@ fn demo_server(crm: &FakeReceiver) -> Server {
     server
 }
 
-/// Writes `bin/flowgate`. The server of `flowgate serve` runs already, and `init` would change this
-/// machine: only their arguments are checked. `doctor` finds faults of a server that is no service.
+/// Writes `bin/flowgate`. Commands that need a stopped server, a file or another machine only have
+/// their arguments checked; stories of their own run them. `doctor` finds faults of a server that
+/// is no service. `trace` finds no form of the number in a page.
 fn install_programs(folder: &Path) {
     let bin = folder.join("bin");
     fs::create_dir(&bin).unwrap();
     let script = format!(
         "#!/bin/sh\ncase \" $* \" in\n\
-         *' serve '* | *' init '*) exec {program} \"$@\" --help >/dev/null ;;\n\
+         *' serve '* | *' init '* | *' restore '* | *' follow '* | *' promote '* | *' import '* | *' forget '* | *' /mnt/'*)\n\
+         exec {program} \"$@\" --help >/dev/null ;;\n\
+         *' trace '*) {program} \"$@\"; code=$?; [ $code -eq 0 ] || [ $code -eq 3 ] ;;\n\
          *' doctor '*) {program} \"$@\" --offline; [ $? -le 1 ] ;;\n\
          *) exec {program} \"$@\" ;;\nesac\n",
         program = env!("CARGO_BIN_EXE_flowgate")
@@ -195,7 +199,12 @@ fn check_span(span: &str) -> Result<(), String> {
     let words = words.filter(|word| !["…", "[OPTIONS]"].contains(word));
     let is_value = |word: &str| word.len() > 1 && !word.chars().any(|it| it.is_ascii_lowercase());
     let mut args: Vec<&str> = words
-        .map(|word| if is_value(word) { "1" } else { word })
+        .map(|word| match word {
+            "DAY" => "today",
+            "KIND" => "agents",
+            word if is_value(word) => "1",
+            word => word,
+        })
         .collect();
     if args == ["help", "1"] {
         args.pop();
