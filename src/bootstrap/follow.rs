@@ -10,8 +10,9 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Sender, bounded, never};
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -22,7 +23,13 @@ use crate::admin::{AdminError, AdminHandler, FollowerHooks, SocketServer, socket
 use crate::backup::{BackupError, FOLLOW_INTERVAL, FollowStatus, Follower, Promotion, is_promoted};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{BackupLocation, Config};
+use crate::store::StoreError;
 use crate::telemetry::LogGuard;
+
+/// Time to wait for another process that has the data file open, as `flowgate serve` waits.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause between two tries to open the data file.
+const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Result of a promotion, for the admin who asked for it.
 type PromotionReply = Sender<Result<Promotion, AdminError>>;
@@ -39,7 +46,7 @@ pub fn run(
     location: &BackupLocation,
 ) -> Result<(), ServeError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    if !is_promoted(&config.data, &clock)? {
+    if !wait_and_check_promoted(&config.data, &clock)? {
         let log = LogGuard::start(&config.log).map_err(ServeError::System)?;
         let runtime = Runtime::new().map_err(ServeError::System)?;
         let is_promoted = runtime.block_on(follow(config, location, clock))?;
@@ -50,6 +57,21 @@ pub fn run(
         }
     }
     Err(ServeError::System(become_server(named)))
+}
+
+/// Calls [`is_promoted`]. Waits up to [`LOCK_TIMEOUT`] for another process that has the file open,
+/// such as a command or the server before a restart.
+fn wait_and_check_promoted(data: &Path, clock: &Arc<dyn Clock>) -> Result<bool, BackupError> {
+    let deadline = clock.elapsed().saturating_add(LOCK_TIMEOUT);
+    loop {
+        match is_promoted(data, clock) {
+            Err(BackupError::Store(StoreError::InUse(_))) if clock.elapsed() < deadline => {
+                // Nothing is ever received: this is a pause.
+                let _ = never::<()>().recv_timeout(LOCK_RETRY_INTERVAL);
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Replaces the process by a server. Returns only if that fails.
