@@ -1,4 +1,4 @@
-//! What the tasks of a backup share.
+//! Settings, store, clock and state that the tasks of a backup share.
 
 use std::sync::Arc;
 

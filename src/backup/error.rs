@@ -32,7 +32,7 @@ pub enum BackupError {
     /// An object can't be read or written.
     #[error("can't {action} {name}: {}", first_line(source))]
     Remote {
-        /// What failed.
+        /// Step that failed, as a verb phrase.
         action: &'static str,
         /// Place and name of the object.
         name: String,
@@ -91,7 +91,7 @@ pub enum BackupError {
     /// A file or folder can't be used.
     #[error("can't {action} {}: {source}", path.display())]
     File {
-        /// What failed.
+        /// Step that failed, as a verb phrase.
         action: &'static str,
         /// Path of the file or folder.
         path: PathBuf,

@@ -76,7 +76,7 @@ impl RestoreSource {
     }
 }
 
-/// What to restore, and where.
+/// Source, time and target of a restore.
 pub struct RestoreRequest<'a> {
     /// Place of the backup.
     pub source: RestoreSource,

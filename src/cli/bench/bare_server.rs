@@ -1,5 +1,5 @@
 //! Server that only reads each request and answers it: the most that HTTP on this machine can do.
-//! It verifies nothing and stores nothing.
+//! The server verifies nothing and stores nothing.
 
 use std::convert::Infallible;
 use std::io;

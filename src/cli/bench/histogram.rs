@@ -11,7 +11,7 @@ const BOUNDS_MS: [u64; 11] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
 /// Width of the longest bar.
 const BAR_COLUMNS: usize = 40;
 
-/// One range of latencies.
+/// Range of latencies, with the number of requests in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Range {
     /// Upper bound in milliseconds, exclusive. `None`: no bound.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::domain::ids::FlowName;
 use crate::domain::time::Millis;
 
-/// One timeout for each flow that has it, for example the time after which a draft is abandoned.
+/// Timeout of each flow that has one, for example the time after which a draft is abandoned.
 /// Clones share the same map.
 #[derive(Clone, Debug, Default)]
 pub struct FlowTimeouts(Arc<BTreeMap<FlowName, Millis>>);

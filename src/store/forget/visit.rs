@@ -75,7 +75,7 @@ impl ForgottenRows {
     }
 }
 
-/// One run through all tables.
+/// Run through all tables.
 pub(super) struct Forget<'a> {
     pub(super) store: &'a Store,
     pub(super) names: CustomerNames,

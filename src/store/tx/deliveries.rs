@@ -158,10 +158,10 @@ impl Transaction for DeferOrExpire {
 /// Returns the job of a delivery. Returns `None` if the customer of the delivery was forgotten
 /// meanwhile: then the delivery is gone with its job.
 fn find_unless_forgotten(ctx: &WriteContext<'_>, id: JobId) -> StoreResult<Option<Job>> {
-    if ctx.tables.jobs.get(id)?.is_none() && ctx.tables.deliveries.get(id)?.is_none() {
-        return Ok(None);
+    match ctx.tables.jobs.get(id)? {
+        None if ctx.tables.deliveries.get(id)?.is_some() => ctx.tables.jobs.require(id).map(Some),
+        found => Ok(found),
     }
-    ctx.tables.jobs.require(id).map(Some)
 }
 
 /// Closes a delivery that waited too long.

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use proc_macro2::{Delimiter, Group, Spacing, TokenStream, TokenTree};
 
-/// One token of a source text. `::` is one token, and so is a whole literal.
+/// Token of a source text. `::` is one token, and so is a whole literal.
 #[derive(Clone, Debug)]
 pub struct Token {
     pub text: String,

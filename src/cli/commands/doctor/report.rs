@@ -76,12 +76,7 @@ impl Report<'_> {
         message: impl Into<String>,
         advice: impl Into<String>,
     ) {
-        self.add(&Finding {
-            check,
-            result: Verdict::Warning,
-            message: message.into(),
-            advice: Some(advice.into()).filter(|advice| !advice.is_empty()),
-        });
+        self.add_with_advice(check, Verdict::Warning, message.into(), advice.into());
     }
 
     pub(super) fn wrong(
@@ -90,11 +85,21 @@ impl Report<'_> {
         message: impl Into<String>,
         advice: impl Into<String>,
     ) {
+        self.add_with_advice(check, Verdict::Wrong, message.into(), advice.into());
+    }
+
+    fn add_with_advice(
+        &mut self,
+        check: &'static str,
+        result: Verdict,
+        message: String,
+        advice: String,
+    ) {
         self.add(&Finding {
             check,
-            result: Verdict::Wrong,
-            message: message.into(),
-            advice: Some(advice.into()).filter(|advice| !advice.is_empty()),
+            result,
+            message,
+            advice: Some(advice).filter(|advice| !advice.is_empty()),
         });
     }
 }
