@@ -14,6 +14,8 @@ pub enum ErrorCode {
     Failed,
     /// The request is invalid.
     Invalid,
+    /// The principal may not send the request.
+    Forbidden,
     /// The object does not exist.
     NotFound,
     /// The server or the file can't be reached.
@@ -50,6 +52,11 @@ impl AdminError {
     /// Creates an error for an invalid request.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::Invalid, message)
+    }
+
+    /// Creates an error for a request that the principal may not send.
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::Forbidden, message)
     }
 
     /// Creates an error for an object that does not exist.

@@ -7,10 +7,12 @@
 use std::sync::Arc;
 
 use crate::clock::Clock;
+use crate::domain::access::Principal;
 use crate::intake::Catalog;
 use crate::reloadable::Reloadable;
 use crate::store::Store;
 
+use super::authorization;
 use super::context::{AdminContext, RowSink, ServerHooks};
 use super::error::AdminError;
 use super::following::{self, FollowerHooks};
@@ -61,13 +63,20 @@ impl AdminHandler {
         }
     }
 
-    /// Handles one request. Sends one row per object to the sink, in order. A list stops early if
-    /// the sink returns `false`.
+    /// Handles one request of `principal`. Sends one row per object to the sink, in order. A list
+    /// stops early if the sink returns `false`.
     ///
     /// # Errors
     /// [`AdminError`] with the problem and a command to type. Rows may have been sent before the
-    /// error.
-    pub fn handle(&self, request: AdminRequest, sink: &mut RowSink<'_>) -> Result<(), AdminError> {
+    /// error. [`ErrorCode::Forbidden`](super::ErrorCode::Forbidden) if the principal may not send
+    /// the request.
+    pub fn handle(
+        &self,
+        principal: &Principal,
+        request: AdminRequest,
+        sink: &mut RowSink<'_>,
+    ) -> Result<(), AdminError> {
+        let request = authorization::authorize(principal, request)?;
         let context = match &self.source {
             AnswerSource::Store(context) => context,
             AnswerSource::Follower(hooks) => return following::handle(hooks, &request, sink),

@@ -6,6 +6,7 @@
 //! | module | content |
 //! |---|---|
 //! | `protocol`, `error` | the requests and errors |
+//! | `authorization` | which requests a principal may send |
 //! | `handler` | dispatch of each request by its type |
 //! | `queries` | requests that only read |
 //! | `commands` | requests that change rows |
@@ -19,6 +20,7 @@
 //!
 //! See [`crate::cli`] for the output on a terminal, and [`crate::domain`] for the rules.
 
+mod authorization;
 mod commands;
 mod context;
 mod destinations;

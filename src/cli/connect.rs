@@ -18,6 +18,7 @@ use crate::bootstrap::destination_test::DestinationTest;
 use crate::bootstrap::store_options::store_options;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::domain::access::Principal;
 use crate::domain::health::wrong_app_secret;
 use crate::intake::Catalog;
 use crate::reloadable::Reloadable;
@@ -149,7 +150,7 @@ fn execute_offline(
             Reloadable::new(Catalog::from(config)),
             None,
         );
-        handler.handle(request, sink)
+        handler.handle(&Principal::Shell, request, sink)
     });
     let closed = store.close();
     answered?;

@@ -155,7 +155,7 @@ fn backup_exit_code(error: &BackupError) -> u8 {
 
 const fn admin_exit_code(code: ErrorCode) -> u8 {
     match code {
-        ErrorCode::Failed => 1,
+        ErrorCode::Failed | ErrorCode::Forbidden => 1,
         ErrorCode::Invalid => 2,
         ErrorCode::NotFound => 3,
         ErrorCode::Unreachable | ErrorCode::Busy => 4,

@@ -135,6 +135,7 @@ name!(/** A calendar, as the config names it. */ CalendarName, "calendar name", 
 name!(/** A destination, as the config names it. */ DestinationName, "destination name", validate_typed_name);
 name!(/** An unofficial gateway, as the config names it. */ GatewayName, "gateway name", validate_typed_name);
 name!(/** A team of agents. */ TeamName, "team name", validate_typed_name);
+name!(/** An account of the dashboard. */ AccountName, "account name", validate_typed_name);
 name!(/** An agent, as an admin named it. */ AgentName, "agent name", validate_typed_name);
 name!(
     /// Flow token that identifies one flow message. The literal `unused` and the empty text

@@ -7,6 +7,7 @@
 
 #[macro_use]
 mod named_enum;
+pub mod access;
 pub mod backup;
 pub mod booking;
 pub mod calendar_feed;

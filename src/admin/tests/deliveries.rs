@@ -9,6 +9,7 @@ use super::support::{
     assert_unreadable, corrected_job, filter, ids, one_job, select_jobs,
 };
 use crate::admin::{AdminCommand, AdminHandler, AdminQuery, ErrorCode, ListFilter};
+use crate::domain::access::Principal;
 use crate::domain::event::EventKind;
 use crate::domain::ids::{DestinationName, FlowName, JobId};
 use crate::domain::job::retry::RetryDecision;
@@ -202,7 +203,7 @@ fn dry_run_counts_expired_messages() {
     let late = || {
         let mut late = json!(null);
         let retry = AdminCommand::RetryDeadLetters(all.clone());
-        let outcome = handler.handle(retry.into(), &mut |row| {
+        let outcome = handler.handle(&Principal::Shell, retry.into(), &mut |row| {
             late = row["expired_messages"].clone();
             true
         });

@@ -9,6 +9,7 @@ use super::support::{
     assert_unreadable, filter, ids, one_job,
 };
 use crate::admin::{AdminCommand, AdminQuery, AdminRequest, ErrorCode, ListFilter, SlotFilter};
+use crate::domain::access::Principal;
 use crate::domain::ids::{FlowName, JobId, LeadId, SubmissionId};
 use crate::domain::time::Millis;
 use crate::store::tests::corruptions::{CorruptAttempt, CorruptRow};
@@ -48,14 +49,16 @@ fn concurrent_inserts_do_not_disturb_list() {
     let mut rows = Vec::new();
     let mut extra = 0;
     let all = AdminQuery::Submissions(ListFilter::default());
-    let answered = harness.handler.handle(all.into(), &mut |row| {
-        if rows.len() % 100 == 0 {
-            harness.accept(&format!("meanwhile {extra}"));
-            extra += 1;
-        }
-        rows.push(row);
-        true
-    });
+    let answered = harness
+        .handler
+        .handle(&Principal::Shell, all.into(), &mut |row| {
+            if rows.len() % 100 == 0 {
+                harness.accept(&format!("meanwhile {extra}"));
+                extra += 1;
+            }
+            rows.push(row);
+            true
+        });
     answered.unwrap();
     assert_eq!(ids(&rows), (1..=510).rev().collect::<Vec<u64>>());
 }

@@ -13,6 +13,7 @@ use crate::admin::{
 };
 use crate::clock::{Clock, ManualClock};
 use crate::config::Config;
+use crate::domain::access::Principal;
 use crate::domain::booking::slot_request::BookingSettings;
 use crate::domain::delivery::ResponseRecord;
 use crate::domain::event::subscriptions::Subscriptions;
@@ -141,10 +142,11 @@ impl AdminHarness {
     /// Returns the rows of a response.
     pub fn rows(&self, request: impl Into<AdminRequest>) -> Result<Vec<Value>, AdminError> {
         let mut rows = Vec::new();
-        self.handler.handle(request.into(), &mut |row| {
-            rows.push(row);
-            true
-        })?;
+        self.handler
+            .handle(&Principal::Shell, request.into(), &mut |row| {
+                rows.push(row);
+                true
+            })?;
         Ok(rows)
     }
 

@@ -27,6 +27,7 @@ use super::client::{is_not_listening, request_too_long};
 use crate::admin::error::AdminError;
 use crate::admin::handler::AdminHandler;
 use crate::admin::protocol::{AdminRequest, REQUEST_BYTES_MAX, ResponseLine};
+use crate::domain::access::Principal;
 
 /// Maximum number of connections that wait to be accepted.
 const BACKLOG: i32 = 64;
@@ -252,7 +253,7 @@ fn handle_connection(
     let mut written = Ok(());
     let result = match read_request(stream)? {
         Ok(request) => handler_source().and_then(|handler| {
-            handler.handle(request, &mut |row| {
+            handler.handle(&Principal::Shell, request, &mut |row| {
                 written = write_line(&mut writer, &ResponseLine::Row(row));
                 written.is_ok()
             })
