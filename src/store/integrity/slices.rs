@@ -189,6 +189,9 @@ pub(super) fn check_slice<K: TableKey, V: TableValue>(
         let position = is_last.then(|| row.position());
         slice.report.rows_read += 1;
         slice.report.longest_slice = slice.report.longest_slice.max(rows_seen);
+        slice.require(row.has_valid_key(), "every key can be read", || {
+            format!("table {}, key {}", table.name(), K::describe(row.key()))
+        });
         each(slice, row)?;
         if position.is_some() {
             return Ok(position);

@@ -52,13 +52,11 @@ rows! {
 }
 
 impl<R: Row> TableValue for R {
-    type Stored = &'static [u8];
-
-    fn with_raw<T>(&self, write: impl FnOnce(&[u8]) -> T) -> Result<T, RowProblem> {
+    fn with_bytes<T>(&self, write: impl FnOnce(&[u8]) -> T) -> Result<T, RowProblem> {
         encode(self).map(|bytes| write(&bytes))
     }
 
-    fn from_raw(bytes: &[u8]) -> Result<Self, RowProblem> {
+    fn from_bytes(bytes: &[u8]) -> Result<Self, RowProblem> {
         decode(bytes)
     }
 }

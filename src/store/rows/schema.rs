@@ -38,7 +38,7 @@ use crate::store::engine::{
 use crate::store::{StoreError, StoreResult};
 
 /// The rows of [`META`] as bytes: each row has its own format.
-pub const META_BYTES: TableDef<Text, Bytes> = TableDef::new(META.name());
+pub const META_BYTES: TableDef<Text, Bytes> = META.rows_as_bytes();
 
 /// The change log. Key: sequence number of the commit; 0: the header. No copy contains this table.
 /// See [`super::change_log`].
@@ -264,48 +264,4 @@ tables! {
     /// Customers whose rows are being removed, in order. Key: running number. Empty as soon as the
     /// removals are complete.
     PENDING_FORGETS pending_forgets: u64 => PendingForget;
-}
-
-#[cfg(test)]
-mod tests {
-    use redb::backends::InMemoryBackend;
-    use redb::{Database, ReadableTable, WriteTransaction};
-
-    use super::*;
-
-    fn begin_write() -> WriteTransaction {
-        let builder = Database::builder();
-        let database = builder.create_with_backend(InMemoryBackend::new());
-        database.unwrap().begin_write().unwrap()
-    }
-
-    #[test]
-    fn due_jobs_are_ordered_by_time_then_id() {
-        let txn = begin_write();
-        let mut due = txn.open_table(DUE.definition()).unwrap();
-        for key in [(300, 1), (5, 9), (300, 0), (5, 300)] {
-            due.insert(key, ()).unwrap();
-        }
-        let rows = due.iter().unwrap();
-        let order: Vec<_> = rows.map(|row| row.unwrap().0.value()).collect();
-        assert_eq!(order, [(5, 9), (5, 300), (300, 0), (300, 1)]);
-    }
-
-    #[test]
-    fn occupied_slots_are_ordered_by_calendar_and_length() {
-        let txn = begin_write();
-        let mut occupied = txn.open_table(OCCUPIED_SLOTS.definition()).unwrap();
-        for (calendar, length, start) in [
-            ("b", 1, 1),
-            ("a", 1000, 2),
-            ("a", 2, 300),
-            ("a", 2, 5),
-            ("ab", 1, 4),
-        ] {
-            occupied.insert((calendar, length, start), 1).unwrap();
-        }
-        let rows = occupied.range(("a", 0, 0)..("a", u64::MAX, 0)).unwrap();
-        let starts: Vec<_> = rows.map(|row| row.unwrap().0.value().2).collect();
-        assert_eq!(starts, [5, 300, 2]);
-    }
 }

@@ -12,7 +12,7 @@ use crate::domain::ids::{AgentName, Customer, JobId, MessageId, SubmissionId};
 use crate::domain::job::JobState;
 use crate::domain::submission::IdempotencyKey;
 use crate::domain::submission::inbound::InboundSubmission;
-use crate::domain::time::Millis;
+use crate::domain::time::{Millis, Timestamp};
 use crate::store::IngestWebhook;
 use crate::store::rows::schema::{DRAFTS, RENAMED_CUSTOMERS};
 
@@ -258,15 +258,12 @@ fn unreadable_row_blocks_no_rename() {
     bench.add_agent("Bob", None);
     let key = save_draft(&bench, &old, "{}");
     bench.edit_file(|txn| {
-        txn.open_table(DRAFTS.definition())
-            .unwrap()
-            .insert(key.as_bytes(), b"damaged".as_slice())
-            .unwrap();
+        let mut drafts = txn.open(DRAFTS).unwrap();
+        drafts.put_bytes(key.as_bytes(), b"damaged").unwrap();
         let name = IdempotencyKey::for_former_name("1");
-        txn.open_table(RENAMED_CUSTOMERS.definition())
-            .unwrap()
-            .insert((name.as_bytes(), u64::MAX), b"damaged".as_slice())
-            .unwrap();
+        let key = (name.as_bytes(), Timestamp::from_millis(u64::MAX));
+        let mut renamed = txn.open(RENAMED_CUSTOMERS).unwrap();
+        renamed.put_bytes(key, b"damaged").unwrap();
     });
     let bench = bench.reopen();
     rename_customer(&bench, "wamid.1", old, new.clone());

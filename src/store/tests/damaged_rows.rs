@@ -3,8 +3,8 @@
 use crate::domain::job::JobState;
 use crate::domain::job::retry::RetryDecision;
 use crate::store::rows::schema::{
-    AGENTS, BOOKINGS, DEAD_LETTERS, DELIVERIES, MESSAGE_LOG, RETRIED_DEAD_LETTERS, SUBMISSIONS,
-    TOKEN_LOG,
+    AGENTS, BOOKINGS, DEAD_LETTERS, DELIVERIES, LATE_ARRIVALS, MESSAGE_LOG, RETRIED_DEAD_LETTERS,
+    SUBMISSIONS, TOKEN_LOG,
 };
 use crate::store::{FinishOutcome, check_integrity};
 
@@ -19,10 +19,10 @@ fn unreadable_rows_block_nothing_else() {
     bench.accept_new("a");
     bench.accept(webhook_form("b", "wamid.b", "{}"));
     bench.edit_file(|txn| {
-        flip_row_byte(txn, TOKEN_LOG.definition(), 1);
-        flip_row_byte(txn, MESSAGE_LOG.definition(), 1);
-        flip_row_byte(txn, AGENTS.definition(), 1);
-        flip_row_byte(txn, BOOKINGS.definition(), 1);
+        flip_row_byte(txn, TOKEN_LOG, 1);
+        flip_row_byte(txn, MESSAGE_LOG, 1);
+        flip_row_byte(txn, AGENTS, 1);
+        flip_row_byte(txn, BOOKINGS, 1);
     });
     let store = open_read_only(bench.path(), &bench.clock);
     let report = check_integrity(&store).unwrap();
@@ -48,12 +48,29 @@ fn unreadable_rows_block_nothing_else() {
 }
 
 #[test]
+fn damaged_key_is_reported() {
+    let bench = StoreBench::new();
+    bench.accept_new("a");
+    bench.edit_file(|txn| {
+        let mut late_arrivals = txn.open(LATE_ARRIVALS).unwrap();
+        late_arrivals.apply_raw(b"short", Some(b"row")).unwrap();
+    });
+    let store = open_read_only(bench.path(), &bench.clock);
+    let report = check_integrity(&store).unwrap();
+    store.close().unwrap();
+    let mut violations = report.violations.iter();
+    let damaged = violations.find(|found| found.invariant == "every key can be read");
+    let location = damaged.map(|found| found.location.as_str());
+    assert_eq!(location, Some("table late_arrivals, key (0, 0)"));
+}
+
+#[test]
 fn unreadable_dead_letter_blocks_no_bulk_retry_or_discard() {
     use crate::store::{DiscardDeadLetters, RetryDeadLetters};
     for (table, is_retry) in [
-        (DEAD_LETTERS.definition(), true),
-        (DELIVERIES.definition(), true),
-        (DELIVERIES.definition(), false),
+        (DEAD_LETTERS.by_number().rows_as_bytes(), true),
+        (DELIVERIES.by_number().rows_as_bytes(), true),
+        (DELIVERIES.by_number().rows_as_bytes(), false),
     ] {
         let bench = StoreBench::new();
         bench.subscribe(&["crm"], &[]);
@@ -83,7 +100,7 @@ fn message_that_needs_damaged_row_is_dead_letter_again() {
     let bench = StoreBench::new();
     bench.accept_new("t");
     let job = bench.accept_dead_letter("wamid.1");
-    let bench = bench.reopen_damaged(SUBMISSIONS.definition(), 1);
+    let bench = bench.reopen_damaged(SUBMISSIONS, 1);
     for number in 1..=2 {
         bench.retry_dead_letter(job);
         let finished = bench.finish_message(job, webhook_form("t", "wamid.1", "{}"));
@@ -104,7 +121,7 @@ fn damaged_retried_dead_letter_stays_as_damaged_row() {
     bench.subscribe(&[], &["ops"]);
     let job = bench.accept_dead_letter("wamid.1");
     bench.retry_dead_letter(job);
-    let bench = bench.reopen_damaged(RETRIED_DEAD_LETTERS.definition(), job.get());
+    let bench = bench.reopen_damaged(RETRIED_DEAD_LETTERS, job.get());
     bench.fail_job(job, "no", RetryDecision::GiveUp);
     assert_eq!(bench.job(job).state, JobState::Dead);
     let error = bench.read().dead_letter(job).unwrap_err().to_string();
@@ -122,7 +139,7 @@ fn job_with_damaged_submission_becomes_dead_letter() {
     let bench = StoreBench::new();
     bench.subscribe(&[], &["ops"]);
     let job = bench.accept_new("t");
-    let bench = bench.reopen_damaged(SUBMISSIONS.definition(), 1);
+    let bench = bench.reopen_damaged(SUBMISSIONS, 1);
     let reason = "row 1 of table submissions has a wrong checksum";
     bench.fail_job(job, reason, RetryDecision::GiveUp);
     assert_eq!(bench.event_kinds(), ["job.dead"]);

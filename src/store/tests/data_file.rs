@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::clock::ManualClock;
+use crate::domain::ids::SubmissionId;
 use crate::store::rows::schema::SUBMISSIONS;
 use crate::store::{Store, StoreError, StoreOptions, compact};
 
@@ -60,10 +61,8 @@ fn compaction_shrinks_the_file_and_preserves_rows() {
         "a server runs: {error}"
     );
     bench.edit_file(|txn| {
-        txn.open_table(SUBMISSIONS.definition())
-            .unwrap()
-            .retain(|id, _| id > 250)
-            .unwrap();
+        let mut submissions = txn.open(SUBMISSIONS).unwrap();
+        submissions.remove_range(..=SubmissionId::new(250)).unwrap();
     });
     let sizes = compact(&options, START).unwrap();
     assert!(sizes.after_bytes < sizes.before_bytes / 2, "{sizes:?}");

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use redb::Value;
-
 use crate::domain::booking::calendar::Calendar;
 use crate::domain::customer_names::CustomerNames;
 use crate::domain::ids::{Customer, SubmissionId};
@@ -30,11 +28,10 @@ fn find_in_table<K: TableKey, V: TableValue>(
 ) {
     read.with_read_txn(|txn| {
         let rows = txn.open(table)?;
-        for row in redb::ReadableTable::iter(rows.engine_table())? {
-            let (key, value) = row?;
-            let key = K::Stored::as_bytes(&key.value()).as_ref().to_vec();
-            let value = V::Stored::as_bytes(&value.value()).as_ref().to_vec();
-            let text = String::from_utf8_lossy(&[key, value].concat()).into_owned();
+        for row in rows.all_rows()? {
+            let mut bytes = Vec::new();
+            row?.write_change(&mut bytes);
+            let text = String::from_utf8_lossy(&bytes).into_owned();
             let hits = needles.iter().filter(|needle| text.contains(**needle));
             found.extend(hits.map(|needle| format!("{}: {needle}", table.name())));
         }

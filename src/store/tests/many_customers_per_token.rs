@@ -155,10 +155,8 @@ fn damaged_draft_rejects_no_other_customer_of_token() {
     bench.accept_submission(message("t", 1, "a", "{}"));
     let key = token_key("t");
     bench.edit_file(|txn| {
-        let mut drafts = txn.open_table(DRAFTS.definition()).unwrap();
-        drafts
-            .insert(key.as_bytes(), b"damaged".as_slice())
-            .unwrap();
+        let mut drafts = txn.open(DRAFTS).unwrap();
+        drafts.put_bytes(key.as_bytes(), b"damaged").unwrap();
     });
     let bench = bench.reopen();
     let mut second = message("t", 2, "a", "{}");
@@ -172,7 +170,7 @@ fn damaged_draft_rejects_no_other_customer_of_token() {
 fn damaged_submission_rejects_no_form_of_other_flow() {
     let bench = StoreBench::new();
     bench.accept_submission(form("t", "{}"));
-    let bench = bench.reopen_damaged(SUBMISSIONS.definition(), 1);
+    let bench = bench.reopen_damaged(SUBMISSIONS, 1);
     let damaged = token_key("t");
     let other = FlowName::new("feedback").unwrap();
     let mut own = message("t", 2, "a", "{}");
@@ -192,7 +190,7 @@ fn message_is_stored_despite_damaged_lead() {
     bench.add_agent("ann", None);
     bench.accept_submission(unnamed("t", "{}"));
     bench.finish_job(JobId::new(1));
-    let bench = bench.reopen_damaged(LEADS.definition(), 1);
+    let bench = bench.reopen_damaged(LEADS, 1);
     bench.assert_copy(message("t", 1, "a", "{}"), 1);
     assert_eq!(bench.late_arrivals(1).len(), 1);
 }

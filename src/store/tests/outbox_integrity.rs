@@ -1,13 +1,11 @@
 //! Tests of the integrity check on files with a single error in the outbox: the check names the
 //! error.
 
-use redb::{ReadableTable, WriteTransaction};
-
 use crate::domain::delivery::Suspension;
 use crate::domain::ids::JobId;
+use crate::domain::time::Timestamp;
 use crate::store::check_integrity;
-use crate::store::engine::{TableDef, TableValue};
-use crate::store::rows::codec;
+use crate::store::engine::{Rows, TableDef, TableValue, WriteTxn};
 use crate::store::rows::schema::{
     ABANDONED_DRAFTS, DELIVERIES, DELIVERIES_DUE, DELIVERY_RESPONSES, EVENTS, JOBS, SUSPENSIONS,
 };
@@ -17,7 +15,7 @@ use super::support::{StoreBench, open_read_only};
 /// Returns the violations that the check finds after `damage` was applied to the file.
 ///
 /// The file has an event with two deliveries. The first delivery failed once, the second is done.
-fn violations_after(damage: impl FnOnce(&WriteTransaction)) -> Vec<&'static str> {
+fn violations_after(damage: impl FnOnce(&WriteTxn)) -> Vec<&'static str> {
     let bench = StoreBench::with_subscribers();
     bench.accept_new("a");
     let ids = bench.delivery_ids();
@@ -30,14 +28,13 @@ fn violations_after(damage: impl FnOnce(&WriteTransaction)) -> Vec<&'static str>
     violations.map(|violation| violation.invariant).collect()
 }
 
-fn remove_row<V: TableValue>(txn: &WriteTransaction, table: TableDef<JobId, V>, key: u64) {
-    let mut rows = txn.open_table(table.definition()).unwrap();
-    assert!(rows.remove(key).unwrap().is_some());
+fn remove_row<V: TableValue>(txn: &WriteTxn, table: TableDef<JobId, V>, key: JobId) {
+    assert!(txn.open(table).unwrap().remove(key).unwrap());
 }
 
 /// Job IDs of the two deliveries.
-const SCHEDULED: u64 = 2;
-const DONE: u64 = 3;
+const SCHEDULED: JobId = JobId::new(2);
+const DONE: JobId = JobId::new(3);
 
 #[test]
 fn intact_outbox_has_no_violation() {
@@ -51,24 +48,22 @@ fn delivery_missing_from_its_schedule_is_reported() {
     let waiting_only = "delivery schedules and ordered queues hold scheduled deliveries only";
     let sums = "a tally equals the number of its rows";
     let missing = violations_after(|txn| {
-        let mut due = txn.open_table(DELIVERIES_DUE.definition()).unwrap();
-        due.retain(|_, ()| false).unwrap();
+        let mut due = txn.open(DELIVERIES_DUE).unwrap();
+        due.remove_range(..).unwrap();
     });
     assert_eq!(missing, [due_while_waiting, sums]);
     let surplus = violations_after(|txn| {
-        let mut due = txn.open_table(DELIVERIES_DUE.definition()).unwrap();
-        due.insert(("crm", 5, 99), ()).unwrap();
+        let mut due = txn.open(DELIVERIES_DUE).unwrap();
+        due.add(("crm", Timestamp::from_millis(5), JobId::new(99)))
+            .unwrap();
     });
     assert_eq!(surplus, [waiting_only, sums]);
     let misplaced = violations_after(|txn| {
-        let mut table = txn.open_table(DELIVERIES_DUE.definition()).unwrap();
-        let (due, id) = {
-            let row = table.first().unwrap().unwrap();
-            let (_, due, id) = row.0.value();
-            (due, id)
-        };
+        let mut table = txn.open(DELIVERIES_DUE).unwrap();
+        let first = table.first().unwrap().map(|row| (row.key().1, row.key().2));
+        let (due, id) = first.unwrap();
         table.remove(("crm", due, id)).unwrap();
-        table.insert(("sheet", due, id), ()).unwrap();
+        table.add(("sheet", due, id)).unwrap();
     });
     assert_eq!(misplaced, [due_while_waiting, waiting_only, sums]);
 }
@@ -90,20 +85,20 @@ fn delivery_without_job_or_event_is_reported() {
 #[test]
 fn event_without_delivery_is_reported() {
     let violations = violations_after(|txn| {
-        let mut events = txn.open_table(EVENTS.definition()).unwrap();
-        let row = events.get(SCHEDULED).unwrap().unwrap().value().to_vec();
-        events.insert(77, row.as_slice()).unwrap();
+        let mut events = txn.open(EVENTS).unwrap();
+        let event = events.require(SCHEDULED).unwrap();
+        events.put(JobId::new(77), &event).unwrap();
     });
     assert_eq!(violations, ["an event has at least one delivery"]);
 }
 
 #[test]
 fn response_without_attempt_is_reported() {
-    for key in [(SCHEDULED, 2), (SCHEDULED, 0), (1, 1)] {
+    for key in [(SCHEDULED, 2), (SCHEDULED, 0), (JobId::new(1), 1)] {
         let violations = violations_after(|txn| {
-            let mut table = txn.open_table(DELIVERY_RESPONSES.definition()).unwrap();
-            let row = table.get((SCHEDULED, 1)).unwrap().unwrap().value().to_vec();
-            table.insert(key, row.as_slice()).unwrap();
+            let mut table = txn.open(DELIVERY_RESPONSES).unwrap();
+            let response = table.require((SCHEDULED, 1)).unwrap();
+            table.put(key, &response).unwrap();
         });
         let expected = ["a delivery response belongs to an attempt of a delivery"];
         assert_eq!(violations, expected, "{key:?}");
@@ -113,27 +108,26 @@ fn response_without_attempt_is_reported() {
 #[test]
 fn orphan_suspension_and_abandoned_mark_are_reported() {
     let suspension = violations_after(|txn| {
-        let inactive = codec::encode(&Suspension::default()).unwrap();
-        let mut suspensions = txn.open_table(SUSPENSIONS.definition()).unwrap();
-        suspensions.insert("crm", inactive.as_slice()).unwrap();
+        let mut suspensions = txn.open(SUSPENSIONS).unwrap();
+        suspensions.put("crm", &Suspension::default()).unwrap();
     });
     assert_eq!(
         suspension,
         ["a suspension is active and names a valid destination"]
     );
     let draft = violations_after(|txn| {
-        let mut marks = txn.open_table(ABANDONED_DRAFTS.definition()).unwrap();
-        marks.insert(&[7; 16], 5).unwrap();
+        let mut marks = txn.open(ABANDONED_DRAFTS).unwrap();
+        marks.put(&[7; 16], &Timestamp::from_millis(5)).unwrap();
     });
     assert_eq!(draft, ["an abandoned mark has its draft"]);
 }
 
 #[test]
 fn altered_outbox_row_is_reported() {
-    for table in [DELIVERIES.definition(), EVENTS.definition()] {
+    for table in [DELIVERIES.rows_as_bytes(), EVENTS.rows_as_bytes()] {
         let altered = violations_after(|txn| {
-            let mut rows = txn.open_table(table).unwrap();
-            rows.insert(SCHEDULED, [1, 2, 3].as_slice()).unwrap();
+            let mut rows = txn.open(table).unwrap();
+            rows.put_bytes(SCHEDULED, &[1, 2, 3]).unwrap();
         });
         assert!(altered.contains(&"every row can be read"), "{altered:?}");
     }

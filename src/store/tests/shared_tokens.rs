@@ -230,7 +230,7 @@ fn damaged_submission_refuses_no_other_customer_of_its_token() {
     for number in 1..=2 {
         bench.accept_submission(message("t", number, "a", "{}"));
     }
-    let bench = bench.reopen_damaged(SUBMISSIONS.definition(), 1);
+    let bench = bench.reopen_damaged(SUBMISSIONS, 1);
     assert_eq!(bench.accept_submission(message("t", 3, "a", "{}")), 3);
     for number in 2..=3 {
         // Copies are known.

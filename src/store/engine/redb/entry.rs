@@ -1,6 +1,6 @@
 //! Rows of a table as a reader meets them.
 
-use redb::{AccessGuard, Value};
+use redb::AccessGuard;
 
 use super::change::RawChange;
 use super::key::{TableKey, TableValue};
@@ -10,10 +10,13 @@ use crate::store::StoreResult;
 /// Position of a row in its table.
 pub struct Position(pub(super) Vec<u8>);
 
+/// Bytes in a page of redb.
+pub type Guard<'a> = AccessGuard<'a, &'static [u8]>;
+
 /// Rows of a range, from both ends.
 pub struct Entries<'a, K: TableKey, V: TableValue> {
     pub(super) def: TableDef<K, V>,
-    pub(super) rows: redb::Range<'a, K::Stored, V::Stored>,
+    pub(super) rows: redb::Range<'a, &'static [u8], &'static [u8]>,
 }
 
 impl<'a, K: TableKey, V: TableValue> Iterator for Entries<'a, K, V> {
@@ -36,21 +39,18 @@ impl<K: TableKey, V: TableValue> DoubleEndedIterator for Entries<'_, K, V> {
 /// key.
 pub struct Entry<'a, K: TableKey, V: TableValue> {
     def: TableDef<K, V>,
-    key: AccessGuard<'a, K::Stored>,
-    value: AccessGuard<'a, V::Stored>,
+    key: Guard<'a>,
+    value: Guard<'a>,
 }
 
 impl<'a, K: TableKey, V: TableValue> Entry<'a, K, V> {
-    pub(super) fn new(
-        def: TableDef<K, V>,
-        (key, value): (AccessGuard<'a, K::Stored>, AccessGuard<'a, V::Stored>),
-    ) -> Self {
+    pub(super) fn new(def: TableDef<K, V>, (key, value): (Guard<'a>, Guard<'a>)) -> Self {
         Self { def, key, value }
     }
 
     /// Returns the key.
     pub fn key(&self) -> K::Ref<'_> {
-        K::from_raw(self.key.value())
+        K::from_bytes(self.key.value())
     }
 
     /// Returns the value.
@@ -58,29 +58,32 @@ impl<'a, K: TableKey, V: TableValue> Entry<'a, K, V> {
     /// # Errors
     /// [`crate::store::StoreError::Row`] if the row is unreadable.
     pub fn value(&self) -> StoreResult<V> {
-        V::from_raw(self.value.value())
-            .map_err(|problem| self.def.raw_row_error(&self.key.value(), problem))
+        self.def.decode(self.key(), self.value.value())
+    }
+
+    /// Returns `true` if the key is intact. A damaged key is read as far as possible.
+    pub fn has_valid_key(&self) -> bool {
+        K::is_valid(self.key.value())
     }
 
     /// Returns the size of the stored value in bytes.
     pub fn stored_bytes(&self) -> u64 {
-        byte_length(V::Stored::as_bytes(&self.value.value()).as_ref())
+        byte_length(self.value.value())
     }
 
     /// Appends the row to `out` as a change that writes it.
     pub fn write_change(&self, out: &mut Vec<u8>) {
-        let (key, value) = (self.key.value(), self.value.value());
         RawChange {
             table: self.def.name(),
-            key: K::Stored::as_bytes(&key).as_ref(),
-            value: Some(V::Stored::as_bytes(&value).as_ref()),
+            key: self.key.value(),
+            value: Some(self.value.value()),
         }
         .write_to(out);
     }
 
     /// Returns the position of the row, for [`super::table::Rows::rows_after`].
     pub fn position(&self) -> Position {
-        Position(K::Stored::as_bytes(&self.key.value()).as_ref().to_vec())
+        Position(self.key.value().to_vec())
     }
 }
 

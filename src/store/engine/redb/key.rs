@@ -1,60 +1,88 @@
-//! Converts the keys and values of the tables to the types that redb stores.
+//! Encodes the keys of the tables as bytes that sort like the keys, and defines the values.
 //!
-//! redb stores the names of its types in the file and refuses to open a table with a changed type.
-//! So the stored types are primitive. See [`super::table`] for the operations on tables.
-
-use redb::Value;
+//! ```text
+//! number: big-endian, fixed width    hash: 16 bytes    text: UTF-8, and a zero byte if parts follow
+//! ```
+//! A tuple is its parts, one after the other. All tables have one type for the engine, so its code
+//! is compiled once. See [`super::table`] for the operations on tables.
 
 use crate::domain::ids::{AgentId, BookingId, JobId, LeadId, SubmissionId};
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::RowProblem;
 
-/// Form in which redb reads and writes a stored type.
-pub type Raw<'a, T> = <T as Value>::SelfType<'a>;
-
 /// Type of the keys of a table. Tables are ordered by their keys.
 pub trait TableKey {
     /// A key as the callers use it.
     type Ref<'a>: Copy;
-    /// Type that redb stores.
-    type Stored: redb::Key + 'static;
 
-    /// Converts a key to the stored form.
-    fn to_raw(key: Self::Ref<'_>) -> Raw<'_, Self::Stored>;
-    /// Converts the stored form to a key.
-    fn from_raw(raw: Raw<'_, Self::Stored>) -> Self::Ref<'_>;
+    /// Appends the key to `out`. `is_last` is `false` if other parts of a tuple follow.
+    fn write_to(key: Self::Ref<'_>, is_last: bool, out: &mut Vec<u8>);
+    /// Splits a key off `bytes`. What the bytes lack is zero or empty.
+    fn split_off<'a>(bytes: &mut &'a [u8], is_last: bool) -> Self::Ref<'a>;
+    /// Returns the key for an error message.
+    fn describe(key: Self::Ref<'_>) -> String;
+
+    /// Returns the stored form of a key.
+    fn to_bytes(key: Self::Ref<'_>) -> Vec<u8> {
+        // Longer than most keys: one allocation.
+        let mut bytes = Vec::with_capacity(48);
+        Self::write_to(key, true, &mut bytes);
+        bytes
+    }
+
+    /// Reads a stored key. See [`TableKey::is_valid`] for damaged keys.
+    fn from_bytes(mut bytes: &[u8]) -> Self::Ref<'_> {
+        Self::split_off(&mut bytes, true)
+    }
+
+    /// Returns `true` if the bytes are the stored form of a key.
+    fn is_valid(bytes: &[u8]) -> bool {
+        Self::to_bytes(Self::from_bytes(bytes)) == bytes
+    }
 }
+
+/// Key that is a number.
+pub trait NumberKey: TableKey {}
 
 /// Type of the values of a table.
 pub trait TableValue: Sized {
-    /// Type that redb stores.
-    type Stored: Value + 'static;
-
     /// Calls `write` with the stored form.
     ///
     /// # Errors
     /// [`RowProblem::InvalidFields`] if the value can't be encoded.
-    fn with_raw<T>(&self, write: impl FnOnce(Raw<'_, Self::Stored>) -> T) -> Result<T, RowProblem>;
+    fn with_bytes<T>(&self, write: impl FnOnce(&[u8]) -> T) -> Result<T, RowProblem>;
     /// Converts the stored form to a value.
     ///
     /// # Errors
     /// [`RowProblem`] if the stored row is unreadable.
-    fn from_raw(raw: Raw<'_, Self::Stored>) -> Result<Self, RowProblem>;
+    fn from_bytes(bytes: &[u8]) -> Result<Self, RowProblem>;
 }
 
-/// Key that is a text.
+/// Key that is a text. A text before another part of a tuple contains no zero byte: such texts are
+/// names from the config.
 pub struct Text;
 
 impl TableKey for Text {
     type Ref<'a> = &'a str;
-    type Stored = &'static str;
 
-    fn to_raw(key: Self::Ref<'_>) -> Raw<'_, <Self as TableKey>::Stored> {
-        key
+    fn write_to(key: &str, is_last: bool, out: &mut Vec<u8>) {
+        out.extend_from_slice(key.as_bytes());
+        if !is_last {
+            out.push(0);
+        }
     }
 
-    fn from_raw(raw: Raw<'_, <Self as TableKey>::Stored>) -> Self::Ref<'_> {
-        raw
+    fn split_off<'a>(bytes: &mut &'a [u8], is_last: bool) -> &'a str {
+        let whole = *bytes;
+        let is_end = |byte: &u8| !is_last && *byte == 0;
+        let mut parts = whole.splitn(2, is_end);
+        let text = parts.next().unwrap_or_default();
+        *bytes = parts.next().unwrap_or_default();
+        str::from_utf8(text).unwrap_or_default()
+    }
+
+    fn describe(key: &str) -> String {
+        format!("{key:?}")
     }
 }
 
@@ -63,26 +91,29 @@ pub type Hash = [u8; 16];
 
 impl TableKey for Hash {
     type Ref<'a> = &'a Self;
-    type Stored = &'static Self;
 
-    fn to_raw(key: Self::Ref<'_>) -> Raw<'_, <Self as TableKey>::Stored> {
-        key
+    fn write_to(key: &Self, _is_last: bool, out: &mut Vec<u8>) {
+        out.extend_from_slice(key);
     }
 
-    fn from_raw(raw: Raw<'_, <Self as TableKey>::Stored>) -> Self::Ref<'_> {
-        raw
+    fn split_off<'a>(bytes: &mut &'a [u8], _is_last: bool) -> &'a Self {
+        let (hash, rest) = bytes.split_first_chunk().unwrap_or((&[0; 16], &[]));
+        *bytes = rest;
+        hash
+    }
+
+    fn describe(key: &Self) -> String {
+        format!("{key:?}")
     }
 }
 
 impl TableValue for Hash {
-    type Stored = &'static Self;
-
-    fn with_raw<T>(&self, write: impl FnOnce(&Self) -> T) -> Result<T, RowProblem> {
+    fn with_bytes<T>(&self, write: impl FnOnce(&[u8]) -> T) -> Result<T, RowProblem> {
         Ok(write(self))
     }
 
-    fn from_raw(raw: &Self) -> Result<Self, RowProblem> {
-        Ok(*raw)
+    fn from_bytes(bytes: &[u8]) -> Result<Self, RowProblem> {
+        bytes.try_into().map_err(|_| RowProblem::InvalidFields)
     }
 }
 
@@ -90,42 +121,45 @@ impl TableValue for Hash {
 pub struct Bytes(pub Box<[u8]>);
 
 impl TableValue for Bytes {
-    type Stored = &'static [u8];
-
-    fn with_raw<T>(&self, write: impl FnOnce(&[u8]) -> T) -> Result<T, RowProblem> {
+    fn with_bytes<T>(&self, write: impl FnOnce(&[u8]) -> T) -> Result<T, RowProblem> {
         Ok(write(&self.0))
     }
 
-    fn from_raw(raw: &[u8]) -> Result<Self, RowProblem> {
-        Ok(Self(raw.into()))
+    fn from_bytes(bytes: &[u8]) -> Result<Self, RowProblem> {
+        Ok(Self(bytes.into()))
     }
 }
 
 /// Implements key and value for types that are stored as a number.
 macro_rules! stored_as_number {
-    ($($name:ty: $stored:ty, $to_raw:expr, $from_raw:expr;)*) => {$(
+    ($($name:ty: $stored:ty, $to_number:expr, $from_number:expr;)*) => {$(
         impl TableKey for $name {
             type Ref<'a> = Self;
-            type Stored = $stored;
 
-            fn to_raw(key: Self::Ref<'_>) -> Raw<'_, <Self as TableKey>::Stored> {
-                $to_raw(key)
+            fn write_to(key: Self, _is_last: bool, out: &mut Vec<u8>) {
+                out.extend_from_slice(&$to_number(key).to_be_bytes());
             }
 
-            fn from_raw(raw: Raw<'_, <Self as TableKey>::Stored>) -> Self::Ref<'_> {
-                $from_raw(raw)
+            fn split_off(bytes: &mut &[u8], _is_last: bool) -> Self {
+                let (number, rest) = bytes.split_first_chunk().unwrap_or((&[0; _], &[]));
+                *bytes = rest;
+                $from_number(<$stored>::from_be_bytes(*number))
+            }
+
+            fn describe(key: Self) -> String {
+                $to_number(key).to_string()
             }
         }
 
-        impl TableValue for $name {
-            type Stored = $stored;
+        impl NumberKey for $name {}
 
-            fn with_raw<T>(&self, write: impl FnOnce($stored) -> T) -> Result<T, RowProblem> {
-                Ok(write($to_raw(*self)))
+        impl TableValue for $name {
+            fn with_bytes<T>(&self, write: impl FnOnce(&[u8]) -> T) -> Result<T, RowProblem> {
+                Ok(write(&$to_number(*self).to_be_bytes()))
             }
 
-            fn from_raw(raw: $stored) -> Result<Self, RowProblem> {
-                Ok($from_raw(raw))
+            fn from_bytes(bytes: &[u8]) -> Result<Self, RowProblem> {
+                decode_key::<Self>(bytes)
             }
         }
     )*};
@@ -145,57 +179,126 @@ stored_as_number! {
     Millis: u64, Self::get, Self::new;
 }
 
+/// Decodes a value that has the stored form of a key.
+fn decode_key<K: TableKey>(bytes: &[u8]) -> Result<K::Ref<'_>, RowProblem> {
+    if K::is_valid(bytes) {
+        Ok(K::from_bytes(bytes))
+    } else {
+        Err(RowProblem::InvalidFields)
+    }
+}
+
 /// Value of a table whose rows consist of a key only.
 impl TableValue for () {
-    type Stored = ();
-
-    fn with_raw<T>(&self, write: impl FnOnce(()) -> T) -> Result<T, RowProblem> {
-        Ok(write(()))
+    fn with_bytes<T>(&self, write: impl FnOnce(&[u8]) -> T) -> Result<T, RowProblem> {
+        Ok(write(&[]))
     }
 
-    fn from_raw((): ()) -> Result<Self, RowProblem> {
-        Ok(())
+    fn from_bytes(bytes: &[u8]) -> Result<Self, RowProblem> {
+        let empty = bytes.is_empty().then_some(());
+        empty.ok_or(RowProblem::InvalidFields)
     }
 }
 
 impl TableValue for (AgentId, LeadId, Timestamp) {
-    type Stored = (u64, u64, u64);
-
-    fn with_raw<T>(&self, write: impl FnOnce((u64, u64, u64)) -> T) -> Result<T, RowProblem> {
-        Ok(write((self.0.get(), self.1.get(), self.2.as_millis())))
+    fn with_bytes<T>(&self, write: impl FnOnce(&[u8]) -> T) -> Result<T, RowProblem> {
+        Ok(write(&<Self as TableKey>::to_bytes(*self)))
     }
 
-    fn from_raw((agent, lead, at): (u64, u64, u64)) -> Result<Self, RowProblem> {
-        Ok((
-            AgentId::new(agent),
-            LeadId::new(lead),
-            Timestamp::from_millis(at),
-        ))
+    fn from_bytes(bytes: &[u8]) -> Result<Self, RowProblem> {
+        decode_key::<Self>(bytes)
     }
 }
 
 impl<A: TableKey, B: TableKey> TableKey for (A, B) {
     type Ref<'a> = (A::Ref<'a>, B::Ref<'a>);
-    type Stored = (A::Stored, B::Stored);
 
-    fn to_raw((a, b): Self::Ref<'_>) -> Raw<'_, Self::Stored> {
-        (A::to_raw(a), B::to_raw(b))
+    fn write_to((a, b): Self::Ref<'_>, is_last: bool, out: &mut Vec<u8>) {
+        A::write_to(a, false, out);
+        B::write_to(b, is_last, out);
     }
 
-    fn from_raw((a, b): Raw<'_, Self::Stored>) -> Self::Ref<'_> {
-        (A::from_raw(a), B::from_raw(b))
+    fn split_off<'a>(bytes: &mut &'a [u8], is_last: bool) -> Self::Ref<'a> {
+        (A::split_off(bytes, false), B::split_off(bytes, is_last))
+    }
+
+    fn describe((a, b): Self::Ref<'_>) -> String {
+        format!("({}, {})", A::describe(a), B::describe(b))
     }
 }
 
 impl<A: TableKey, B: TableKey, C: TableKey> TableKey for (A, B, C) {
     type Ref<'a> = (A::Ref<'a>, B::Ref<'a>, C::Ref<'a>);
-    type Stored = (A::Stored, B::Stored, C::Stored);
 
-    fn to_raw((a, b, c): Self::Ref<'_>) -> Raw<'_, Self::Stored> {
-        (A::to_raw(a), B::to_raw(b), C::to_raw(c))
+    fn write_to((a, b, c): Self::Ref<'_>, is_last: bool, out: &mut Vec<u8>) {
+        A::write_to(a, false, out);
+        <(B, C)>::write_to((b, c), is_last, out);
     }
 
-    fn from_raw((a, b, c): Raw<'_, Self::Stored>) -> Self::Ref<'_> {
-        (A::from_raw(a), B::from_raw(b), C::from_raw(c))
+    fn split_off<'a>(bytes: &mut &'a [u8], is_last: bool) -> Self::Ref<'a> {
+        let a = A::split_off(bytes, false);
+        let (b, c) = <(B, C)>::split_off(bytes, is_last);
+        (a, b, c)
+    }
+
+    fn describe((a, b, c): Self::Ref<'_>) -> String {
+        format!(
+            "({}, {}, {})",
+            A::describe(a),
+            B::describe(b),
+            C::describe(c)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type SlotKey = (Text, Millis, Timestamp);
+
+    fn slot(calendar: &str, length: u64, start: u64) -> Vec<u8> {
+        SlotKey::to_bytes((calendar, Millis::new(length), Timestamp::from_millis(start)))
+    }
+
+    #[test]
+    fn stored_keys_sort_like_the_keys() {
+        let sorted = [
+            ("", 9, 9),
+            ("a", 2, 5),
+            ("a", 2, 300),
+            ("a", 1000, 2),
+            ("ab", 1, 4),
+            ("b", 1, 1),
+            ("ü", 0, 0),
+        ];
+        let stored = sorted.map(|(calendar, length, start)| slot(calendar, length, start));
+        assert!(stored.is_sorted(), "{stored:?}");
+        for (key, bytes) in sorted.iter().zip(&stored) {
+            let (calendar, length, start) = SlotKey::from_bytes(bytes);
+            assert_eq!(*key, (calendar, length.get(), start.as_millis()));
+            assert!(SlotKey::is_valid(bytes));
+        }
+    }
+
+    #[test]
+    fn damaged_keys_are_read_and_not_valid() {
+        let key = slot("salon", 7, 8);
+        for length in 0..key.len() {
+            let part = &key[..length];
+            let _ = SlotKey::from_bytes(part);
+            assert!(!SlotKey::is_valid(part), "{length}");
+        }
+        assert!(!SlotKey::is_valid(&[key.as_slice(), &[0]].concat()));
+        assert!(!Text::is_valid(&[0xff]));
+        assert!(!<Hash as TableKey>::is_valid(&[1; 17]));
+        assert!(<(Text, Text)>::is_valid(b"kind\0name"));
+    }
+
+    #[test]
+    fn an_error_shows_the_parts_of_a_key() {
+        let key = (JobId::new(7), 2);
+        assert_eq!(<(JobId, u32)>::describe(key), "(7, 2)");
+        assert_eq!(Text::describe("a"), "\"a\"");
     }
 }

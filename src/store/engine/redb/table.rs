@@ -4,13 +4,13 @@
 
 use std::ops::{Bound, RangeBounds};
 
-use redb::{ReadOnlyTable, ReadableTable, ReadableTableMetadata, Value};
+use redb::{ReadOnlyTable, ReadableTable, ReadableTableMetadata};
 
 use super::change::{ChangeRecorder, RawChange};
-use super::entry::{Entries, Entry, Position, byte_length};
-use super::key::{Raw, TableKey, TableValue};
+use super::entry::{Entries, Entry, Guard, Position, byte_length};
+use super::key::{TableKey, TableValue};
 use super::table_def::TableDef;
-use crate::store::{RowProblem, StoreError, StoreResult};
+use crate::store::{RowProblem, StoreResult};
 
 /// Read access to an open table.
 pub trait Rows {
@@ -23,30 +23,33 @@ pub trait Rows {
     fn def(&self) -> TableDef<Self::Key, Self::Value>;
 
     /// Returns the table of the engine.
-    fn engine_table(
-        &self,
-    ) -> &impl ReadableTable<<Self::Key as TableKey>::Stored, <Self::Value as TableValue>::Stored>;
+    fn engine_table(&self) -> &impl ReadableTable<&'static [u8], &'static [u8]>;
+
+    /// Returns the stored bytes under a key.
+    fn get_row(&self, key: Ref<'_, Self>) -> StoreResult<Option<Guard<'_>>> {
+        let key = Self::Key::to_bytes(key);
+        Ok(self.engine_table().get(key.as_slice())?)
+    }
 
     /// Returns the value under a key.
     ///
     /// # Errors
     /// [`StoreError::Row`] if the row is unreadable.
     fn get(&self, key: Ref<'_, Self>) -> StoreResult<Option<Self::Value>> {
-        let raw = self.engine_table().get(Self::Key::to_raw(key))?;
-        raw.map(|raw| self.def().decode(key, &raw)).transpose()
+        let row = self.get_row(key)?;
+        row.map(|row| self.def().decode(key, row.value()))
+            .transpose()
     }
 
     /// Returns the value under a key, and adds the size of its stored row to `bytes`.
     ///
     /// # Errors
     /// As [`Rows::get`].
-    fn get_sized(&self, key: Ref<'_, Self>, bytes: &mut u64) -> StoreResult<Option<Self::Value>>
-    where
-        Self::Value: TableValue<Stored = &'static [u8]>,
-    {
-        let raw = self.engine_table().get(Self::Key::to_raw(key))?;
-        *bytes = bytes.saturating_add(raw.as_ref().map_or(0, |raw| byte_length(raw.value())));
-        raw.map(|raw| self.def().decode(key, &raw)).transpose()
+    fn get_sized(&self, key: Ref<'_, Self>, bytes: &mut u64) -> StoreResult<Option<Self::Value>> {
+        let row = self.get_row(key)?;
+        *bytes = bytes.saturating_add(row.as_ref().map_or(0, |row| byte_length(row.value())));
+        row.map(|row| self.def().decode(key, row.value()))
+            .transpose()
     }
 
     /// Returns the value under a key that must exist.
@@ -60,7 +63,7 @@ pub trait Rows {
 
     /// Returns `true` if the table has this key.
     fn contains(&self, key: Ref<'_, Self>) -> StoreResult<bool> {
-        Ok(self.engine_table().get(Self::Key::to_raw(key))?.is_some())
+        Ok(self.get_row(key)?.is_some())
     }
 
     /// Lists the rows in a range of keys, in order.
@@ -71,17 +74,7 @@ pub trait Rows {
     where
         Self: 'k,
     {
-        let bounds = (
-            raw_bound::<Self::Key>(keys.start_bound()),
-            raw_bound::<Self::Key>(keys.end_bound()),
-        );
-        let rows = self
-            .engine_table()
-            .range::<Raw<'k, <Self::Key as TableKey>::Stored>>(bounds)?;
-        Ok(Entries {
-            def: self.def(),
-            rows,
-        })
+        self.byte_range(as_slices(&byte_bounds::<Self::Key>(&keys)))
     }
 
     /// Lists all rows in order.
@@ -101,11 +94,15 @@ pub trait Rows {
         let Some(Position(key)) = position else {
             return self.all_rows();
         };
-        let key = <Self::Key as TableKey>::Stored::from_bytes(key);
-        let bounds = (Bound::Excluded(key), Bound::Unbounded);
-        let rows = self
-            .engine_table()
-            .range::<Raw<'_, <Self::Key as TableKey>::Stored>>(bounds)?;
+        self.byte_range((Bound::Excluded(key.as_slice()), Bound::Unbounded))
+    }
+
+    /// Lists the rows in a range of stored keys.
+    fn byte_range(
+        &self,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
+    ) -> StoreResult<Entries<'_, Self::Key, Self::Value>> {
+        let rows = self.engine_table().range::<&[u8]>(bounds)?;
         Ok(Entries {
             def: self.def(),
             rows,
@@ -141,14 +138,28 @@ pub type Found<'a, T> = StoreResult<Option<Entry<'a, <T as Rows>::Key, <T as Row
 /// Key of a table as callers use it.
 pub type Ref<'a, T> = <<T as Rows>::Key as TableKey>::Ref<'a>;
 
-fn raw_bound<'a, K: TableKey>(bound: Bound<&K::Ref<'a>>) -> Bound<Raw<'a, K::Stored>> {
-    bound.map(|key| K::to_raw(*key))
+/// Range of stored keys.
+type ByteBounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
+fn byte_bounds<'k, K: TableKey + 'k>(keys: &impl RangeBounds<K::Ref<'k>>) -> ByteBounds {
+    let to_bytes = |key: &K::Ref<'k>| K::to_bytes(*key);
+    (
+        keys.start_bound().map(to_bytes),
+        keys.end_bound().map(to_bytes),
+    )
+}
+
+fn as_slices((start, end): &ByteBounds) -> (Bound<&[u8]>, Bound<&[u8]>) {
+    (
+        start.as_ref().map(Vec::as_slice),
+        end.as_ref().map(Vec::as_slice),
+    )
 }
 
 /// Table in a read transaction.
 pub struct ReadTable<K: TableKey, V: TableValue> {
     pub(super) def: TableDef<K, V>,
-    pub(super) table: ReadOnlyTable<K::Stored, V::Stored>,
+    pub(super) table: ReadOnlyTable<&'static [u8], &'static [u8]>,
 }
 
 impl<K: TableKey, V: TableValue> Rows for ReadTable<K, V> {
@@ -159,7 +170,7 @@ impl<K: TableKey, V: TableValue> Rows for ReadTable<K, V> {
         self.def
     }
 
-    fn engine_table(&self) -> &impl ReadableTable<K::Stored, V::Stored> {
+    fn engine_table(&self) -> &impl ReadableTable<&'static [u8], &'static [u8]> {
         &self.table
     }
 }
@@ -168,7 +179,7 @@ impl<K: TableKey, V: TableValue> Rows for ReadTable<K, V> {
 /// the transaction records changes.
 pub struct WriteTable<'txn, K: TableKey, V: TableValue> {
     pub(super) def: TableDef<K, V>,
-    pub(super) table: redb::Table<'txn, K::Stored, V::Stored>,
+    pub(super) table: redb::Table<'txn, &'static [u8], &'static [u8]>,
     pub(super) changes: TableChanges<'txn>,
 }
 
@@ -183,16 +194,15 @@ pub(super) struct TableChanges<'txn> {
 
 impl TableChanges<'_> {
     /// Records a new value, or a removal if `value` is `None`.
-    fn record<K: Value, V: Value>(&self, key: &K::SelfType<'_>, value: Option<&V::SelfType<'_>>) {
+    fn record(&self, key: &[u8], value: Option<&[u8]>) {
         self.recorder.mark_changed();
         if !self.is_recorded || !self.recorder.is_recording() {
             return;
         }
-        let value = value.map(V::as_bytes);
         self.recorder.record(RawChange {
             table: self.table,
-            key: K::as_bytes(key).as_ref(),
-            value: value.as_ref().map(AsRef::as_ref),
+            key,
+            value,
         });
     }
 }
@@ -205,7 +215,7 @@ impl<K: TableKey, V: TableValue> Rows for WriteTable<'_, K, V> {
         self.def
     }
 
-    fn engine_table(&self) -> &impl ReadableTable<K::Stored, V::Stored> {
+    fn engine_table(&self) -> &impl ReadableTable<&'static [u8], &'static [u8]> {
         &self.table
     }
 }
@@ -216,35 +226,37 @@ impl<K: TableKey, V: TableValue> WriteTable<'_, K, V> {
     /// # Errors
     /// [`StoreError::Row`] if the value can't be encoded. No type of value causes this error.
     pub fn put(&mut self, key: K::Ref<'_>, value: &V) -> StoreResult<bool> {
-        self.write(key, value, |_| ()).map(|(is_new, ())| is_new)
+        let written = value.with_bytes(|bytes| self.put_bytes(key, bytes));
+        written.map_err(|problem| self.def.row_error(key, problem))?
     }
 
-    /// Writes a row. Returns `true` if the key is new, and what `inspect` returns for the stored
-    /// form.
-    fn write<T>(
-        &mut self,
-        key: K::Ref<'_>,
-        value: &V,
-        inspect: impl FnOnce(&Raw<'_, V::Stored>) -> T,
-    ) -> StoreResult<(bool, T)> {
-        let written = value.with_raw(|raw| {
-            self.changes
-                .record::<K::Stored, V::Stored>(&K::to_raw(key), Some(&raw));
-            let inspected = inspect(&raw);
-            let old = self.table.insert(K::to_raw(key), raw)?;
-            Ok::<_, StoreError>((old.is_none(), inspected))
+    /// Writes a row. Returns its stored size in bytes.
+    ///
+    /// # Errors
+    /// As [`WriteTable::put`].
+    pub fn put_sized(&mut self, key: K::Ref<'_>, value: &V) -> StoreResult<u64> {
+        let written = value.with_bytes(|bytes| {
+            self.put_bytes(key, bytes)?;
+            Ok(byte_length(bytes))
         });
         written.map_err(|problem| self.def.row_error(key, problem))?
     }
 
+    /// Writes a row that is encoded already. Returns `true` if the key is new.
+    pub fn put_bytes(&mut self, key: K::Ref<'_>, bytes: &[u8]) -> StoreResult<bool> {
+        let key = K::to_bytes(key);
+        self.changes.record(&key, Some(bytes));
+        Ok(self.table.insert(key.as_slice(), bytes)?.is_none())
+    }
+
+    /// Returns the stored bytes of a row, also of an unreadable one.
+    pub fn get_bytes(&self, key: K::Ref<'_>) -> StoreResult<Option<Vec<u8>>> {
+        Ok(self.get_row(key)?.map(|row| row.value().to_vec()))
+    }
+
     /// Removes a row. Returns `true` if the row existed.
     pub fn remove(&mut self, key: K::Ref<'_>) -> StoreResult<bool> {
-        let existed = self.table.remove(K::to_raw(key))?.is_some();
-        if existed {
-            self.changes
-                .record::<K::Stored, V::Stored>(&K::to_raw(key), None);
-        }
-        Ok(existed)
+        Ok(self.remove_row(&K::to_bytes(key))?.is_some())
     }
 
     /// Removes a row and returns its value.
@@ -252,20 +264,24 @@ impl<K: TableKey, V: TableValue> WriteTable<'_, K, V> {
     /// # Errors
     /// [`StoreError::Row`] if the removed row is unreadable.
     pub fn take(&mut self, key: K::Ref<'_>) -> StoreResult<Option<V>> {
-        let raw = self.table.remove(K::to_raw(key))?;
-        if raw.is_some() {
-            self.changes
-                .record::<K::Stored, V::Stored>(&K::to_raw(key), None);
+        let def = self.def;
+        let row = self.remove_row(&K::to_bytes(key))?;
+        row.map(|row| def.decode(key, row.value())).transpose()
+    }
+
+    fn remove_row(&mut self, key: &[u8]) -> StoreResult<Option<Guard<'_>>> {
+        let row = self.table.remove(key)?;
+        if row.is_some() {
+            self.changes.record(key, None);
         }
-        raw.map(|raw| self.def.decode(key, &raw)).transpose()
+        Ok(row)
     }
 
     /// Removes the first row and returns it.
     pub fn pop_first(&mut self) -> StoreResult<Option<Entry<'_, K, V>>> {
         let first = self.table.pop_first()?;
         if let Some((key, _)) = &first {
-            self.changes
-                .record::<K::Stored, V::Stored>(&key.value(), None);
+            self.changes.record(key.value(), None);
         }
         Ok(first.map(|row| Entry::new(self.def, row)))
     }
@@ -275,15 +291,12 @@ impl<K: TableKey, V: TableValue> WriteTable<'_, K, V> {
     where
         K: 'k,
     {
-        let bounds = (
-            raw_bound::<K>(keys.start_bound()),
-            raw_bound::<K>(keys.end_bound()),
-        );
+        let bounds = byte_bounds::<K>(&keys);
         let mut removed = 0_usize;
         let changes = self.changes;
         self.table
-            .retain_in::<Raw<'k, K::Stored>, _>(bounds, |key, _| {
-                changes.record::<K::Stored, V::Stored>(&key, None);
+            .retain_in::<&[u8], _>(as_slices(&bounds), |key, _| {
+                changes.record(key, None);
                 removed = removed.saturating_add(1);
                 false
             })?;
@@ -293,12 +306,8 @@ impl<K: TableKey, V: TableValue> WriteTable<'_, K, V> {
     /// Applies a recorded change.
     pub fn apply_raw(&mut self, key: &[u8], value: Option<&[u8]>) -> StoreResult<()> {
         self.changes.recorder.mark_changed();
-        let key = K::Stored::from_bytes(key);
         match value {
-            Some(value) => self
-                .table
-                .insert(key, V::Stored::from_bytes(value))?
-                .is_some(),
+            Some(value) => self.table.insert(key, value)?.is_some(),
             None => self.table.remove(key)?.is_some(),
         };
         Ok(())
@@ -309,26 +318,5 @@ impl<K: TableKey> WriteTable<'_, K, ()> {
     /// Adds a key. Returns `true` if the key is new.
     pub fn add(&mut self, key: K::Ref<'_>) -> StoreResult<bool> {
         self.put(key, &())
-    }
-}
-
-impl<K: TableKey, V: TableValue<Stored = &'static [u8]>> WriteTable<'_, K, V> {
-    /// Writes a row. Returns its stored size in bytes.
-    pub fn put_sized(&mut self, key: K::Ref<'_>, value: &V) -> StoreResult<u64> {
-        self.write(key, value, |raw| byte_length(raw))
-            .map(|(_, bytes)| bytes)
-    }
-
-    /// Returns the stored bytes of a row, also of an unreadable one.
-    pub fn get_bytes(&self, key: K::Ref<'_>) -> StoreResult<Option<Vec<u8>>> {
-        let row = self.table.get(K::to_raw(key))?;
-        Ok(row.map(|row| row.value().to_vec()))
-    }
-
-    /// Writes a row that is encoded already. Returns `true` if the key is new.
-    pub fn put_bytes(&mut self, key: K::Ref<'_>, bytes: &[u8]) -> StoreResult<bool> {
-        self.changes
-            .record::<K::Stored, V::Stored>(&K::to_raw(key), Some(&bytes));
-        Ok(self.table.insert(K::to_raw(key), bytes)?.is_none())
     }
 }

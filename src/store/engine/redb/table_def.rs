@@ -1,12 +1,14 @@
 //! Names and types of tables.
 
-use std::fmt::Debug;
 use std::marker::PhantomData;
 
-use redb::{AccessGuard, TableDefinition};
+use redb::TableDefinition;
 
-use super::key::{TableKey, TableValue};
+use super::key::{Bytes, NumberKey, TableKey, TableValue};
 use crate::store::{RowProblem, StoreError, StoreResult};
+
+/// Definition of a table for redb: all tables have the same types.
+pub type RawTableDefinition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 /// Name and types of a table.
 pub struct TableDef<K, V> {
@@ -23,7 +25,7 @@ impl<K, V> Clone for TableDef<K, V> {
 impl<K, V> Copy for TableDef<K, V> {}
 
 impl<K: TableKey, V: TableValue> TableDef<K, V> {
-    /// Defines a table. Two definitions of one table must agree in their stored types.
+    /// Defines a table. Two definitions of one table must agree in the stored form of the keys.
     pub const fn new(name: &'static str) -> Self {
         Self {
             name,
@@ -37,34 +39,33 @@ impl<K: TableKey, V: TableValue> TableDef<K, V> {
     }
 
     /// Returns the definition for redb.
-    pub const fn definition(self) -> TableDefinition<'static, K::Stored, V::Stored> {
+    pub const fn definition(self) -> RawTableDefinition {
         TableDefinition::new(self.name)
     }
 
     /// Decodes the stored value under `key`.
-    pub(super) fn decode(
-        self,
-        key: K::Ref<'_>,
-        raw: &AccessGuard<'_, V::Stored>,
-    ) -> StoreResult<V> {
-        V::from_raw(raw.value()).map_err(|problem| self.row_error(key, problem))
+    pub(super) fn decode(self, key: K::Ref<'_>, bytes: &[u8]) -> StoreResult<V> {
+        V::from_bytes(bytes).map_err(|problem| self.row_error(key, problem))
     }
 
     /// Returns the error for a row of the table.
     pub fn row_error(self, key: K::Ref<'_>, problem: RowProblem) -> StoreError {
-        self.raw_row_error(&K::to_raw(key), problem)
-    }
-
-    pub(super) fn raw_row_error(self, key: &impl Debug, problem: RowProblem) -> StoreError {
         StoreError::Row {
             table: self.name,
-            key: format!("{key:?}"),
+            key: K::describe(key),
             problem,
         }
     }
 }
 
-impl<K: TableKey<Stored = u64>, V: TableValue> TableDef<K, V> {
+impl<K: TableKey, V: TableValue> TableDef<K, V> {
+    /// Returns the same table with its rows as bytes.
+    pub const fn rows_as_bytes(self) -> TableDef<K, Bytes> {
+        TableDef::new(self.name)
+    }
+}
+
+impl<K: NumberKey, V: TableValue> TableDef<K, V> {
     /// Returns the same table with its keys as numbers.
     pub const fn by_number(self) -> TableDef<u64, V> {
         TableDef::new(self.name)
