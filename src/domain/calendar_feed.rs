@@ -99,8 +99,11 @@ pub struct FeedEvent {
     pub starts_at: Timestamp,
     /// End of the occupied time.
     pub ends_at: Timestamp,
-    /// Time of the reservation or cancellation.
+    /// Time of the last change.
     pub changed_at: Timestamp,
+    /// Number of changes since the reservation. A calendar program ignores an event with a lower
+    /// number than the one it knows (RFC 5545, 3.8.7.4).
+    pub revision: u32,
     /// `true` if the booking is cancelled.
     pub is_cancelled: bool,
     /// Title in one line.
@@ -138,8 +141,7 @@ fn push_event(file: &mut String, event: &FeedEvent) {
     push_line(file, &format!("UID:{}", escape_text(&event.uid)));
     push_line(file, &format!("DTSTAMP:{changed_at}"));
     push_line(file, &format!("LAST-MODIFIED:{changed_at}"));
-    let sequence = u8::from(event.is_cancelled);
-    push_line(file, &format!("SEQUENCE:{sequence}"));
+    push_line(file, &format!("SEQUENCE:{}", event.revision));
     push_line(file, &format!("DTSTART:{}", utc_time(event.starts_at)));
     push_line(file, &format!("DTEND:{}", utc_time(event.ends_at)));
     push_line(file, &format!("STATUS:{status}"));
@@ -191,6 +193,7 @@ mod tests {
             starts_at: Timestamp::from_millis(1_795_507_200_000),
             ends_at: Timestamp::from_millis(1_795_510_800_000),
             changed_at: Timestamp::from_millis(1_795_500_000_000),
+            revision: 0,
             is_cancelled: false,
             summary: summary.to_owned(),
             description: "phone: 1\nnote: a,b;c\\d".to_owned(),
@@ -200,6 +203,7 @@ mod tests {
     #[test]
     fn feed_is_an_icalendar_file() {
         let cancelled = FeedEvent {
+            revision: 1,
             is_cancelled: true,
             ..event("Bob\r")
         };

@@ -1,7 +1,7 @@
 //! Handles `POST /leads/ID/close`: a CRM closes a lead.
 //!
 //! The request is signed as a Standard Webhook. The signature covers the body and not the path, so
-//! a body that names a lead must name the lead of the path.
+//! the body must name the lead of the path: a copied request can't close another lead.
 
 use hyper::Request;
 use hyper::body::Incoming;
@@ -23,7 +23,7 @@ const SUFFIX: &str = "/close";
 /// Part of the body that is read.
 #[derive(Deserialize)]
 struct CloseBody {
-    lead_id: Option<LeadId>,
+    lead_id: LeadId,
 }
 
 /// Returns the text between `/leads/` and `/close`. Returns `None` for any other path.
@@ -44,13 +44,11 @@ pub(super) async fn handle_post(
     let lead_id = id.parse().map_err(|_| HttpError::InvalidLeadId)?;
     let lead_id = LeadId::new(lead_id);
     let body = context.read_webhook_body(request, BODY_BYTES_MAX).await?;
-    let named = serde_json::from_slice(&body).ok();
-    if let Some(CloseBody {
-        lead_id: Some(named),
-    }) = named
-        && named != lead_id
-    {
-        return Err(HttpError::OtherLead { lead_id, named });
+    let named = serde_json::from_slice(&body).map(|CloseBody { lead_id: named }| named);
+    match named {
+        Ok(named) if named == lead_id => {}
+        Ok(named) => return Err(HttpError::OtherLead { lead_id, named }),
+        Err(_) => return Err(HttpError::NoLeadInBody(lead_id)),
     }
     let close = CloseLead {
         lead_id,

@@ -57,6 +57,8 @@ pub(super) enum HttpError {
     LeadNotFound(LeadId),
     #[error("the path names lead {lead_id}, but lead_id in the body is {named}")]
     OtherLead { lead_id: LeadId, named: LeadId },
+    #[error("the body must be JSON that names the lead of the path: {{\"lead_id\": {0}}}")]
+    NoLeadInBody(LeadId),
     #[error("{0}")]
     MediaType(&'static str),
     #[error(transparent)]
@@ -113,6 +115,7 @@ impl HttpError {
                 (StatusCode::BAD_REQUEST, "bad_json")
             }
             Self::OtherLead { .. }
+            | Self::NoLeadInBody(_)
             | Self::Intake(
                 IntakeError::InvalidField { .. } | IntakeError::ValidationFailed { .. },
             ) => (StatusCode::BAD_REQUEST, "invalid_field"),

@@ -70,6 +70,9 @@ fn bookings_appear_in_feeds_under_secret_addresses() {
     let (status, _, moved) = fetch(&server, &path, &tag);
     assert_eq!((status, uids(&moved)), (200, uids(&body)));
     assert!(moved.contains("STATUS:CANCELLED") && moved.contains("STATUS:CONFIRMED"));
+    // Without a higher number, a calendar program may keep the old time.
+    assert_eq!(body.matches("SEQUENCE:0").count(), 2, "{body}");
+    assert_eq!(moved.matches("SEQUENCE:1").count(), 2, "{moved}");
 }
 
 #[test]

@@ -101,7 +101,17 @@ fn untrusted_or_wrong_close_request_is_refused() {
             "the path names lead 1, but lead_id in the body is 2",
         ),
         (
-            send(&server, "/leads/9/close", NEW_SECRET, now(), ""),
+            send(&server, path, NEW_SECRET, now(), ""),
+            400,
+            "names the lead of the path: {\"lead_id\": 1}",
+        ),
+        (
+            send(&server, path, NEW_SECRET, now(), "{\"lead_id\":\"1\"}"),
+            400,
+            "names the lead of the path",
+        ),
+        (
+            send(&server, "/leads/9/close", NEW_SECRET, now(), "{\"lead_id\":9}"),
             404,
             "there is no lead 9",
         ),
@@ -128,8 +138,9 @@ fn untrusted_or_wrong_close_request_is_refused() {
         assert!(text.contains(message), "{text}");
     }
     assert_eq!(lead(&server, 1)["state"], "open");
-    // Any other body is accepted, also an empty one.
-    assert_eq!(send(&server, path, NEW_SECRET, now(), "").status, 200);
+    let with_record = "{\"lead_id\":1,\"deal\":{\"won\":true}}";
+    let closed = send(&server, path, NEW_SECRET, now(), with_record);
+    assert_eq!(closed.status, 200, "{closed:?}");
 
     let disabled = Server::start(PLAIN_FLOW);
     let answer = send(&disabled, path, NEW_SECRET, now(), "");

@@ -53,6 +53,10 @@ pub struct Booking {
     pub state: BookingState,
     /// Time of the reservation.
     pub created_at: Timestamp,
+    /// Number of times that the booking was moved.
+    pub moves: u32,
+    /// Time of the last move. `None`: never moved.
+    pub moved_at: Option<Timestamp>,
     /// Time of the cancellation. `None`: not cancelled.
     pub cancelled_at: Option<Timestamp>,
 }
@@ -71,13 +75,34 @@ impl Booking {
             submission_id: submission,
             state: BookingState::Confirmed,
             created_at: now,
+            moves: 0,
+            moved_at: None,
             cancelled_at: None,
         }
     }
 
-    /// Returns the booking moved to `slot`, with the same submission and creation time.
+    /// Returns the booking moved to `slot` at the time `now`, with the same submission and creation
+    /// time.
     #[must_use]
-    pub fn moved_to(&self, calendar: &Calendar, slot: &Slot) -> Self {
-        Self::new(calendar, slot, self.submission_id, self.created_at)
+    pub fn moved_to(&self, calendar: &Calendar, slot: &Slot, now: Timestamp) -> Self {
+        Self {
+            moves: self.moves.saturating_add(1),
+            moved_at: Some(now),
+            ..Self::new(calendar, slot, self.submission_id, self.created_at)
+        }
+    }
+
+    /// Returns the number of changes since the reservation.
+    #[must_use]
+    pub fn revision(&self) -> u32 {
+        let is_cancelled = self.cancelled_at.is_some();
+        self.moves.saturating_add(is_cancelled.into())
+    }
+
+    /// Returns the time of the last change: reservation, move or cancellation.
+    #[must_use]
+    pub fn changed_at(&self) -> Timestamp {
+        let last = self.cancelled_at.or(self.moved_at);
+        last.unwrap_or(self.created_at)
     }
 }

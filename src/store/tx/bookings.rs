@@ -100,7 +100,7 @@ impl Transaction for MoveBooking {
         };
         release_slot(ctx, &booking)?;
         let previous = booking.clone();
-        booking = booking.moved_to(&self.calendar, &slot);
+        booking = booking.moved_to(&self.calendar, &slot, ctx.now);
         occupy_slot(ctx, &booking)?;
         ctx.tables.bookings.put(self.booking_id, &booking)?;
         events::emit_booking_event(ctx, self.booking_id, &booking, &previous)?;

@@ -1,7 +1,7 @@
 //! Encodes the keys of the tables as bytes that sort like the keys, and defines the values.
 //!
 //! ```text
-//! number: big-endian, fixed width    hash: 16 bytes    text: UTF-8, and a zero byte if parts follow
+//! number: big-endian, fixed width    hash: 16 bytes    text: UTF-8, then a zero byte if not last
 //! ```
 //! A tuple is its parts, one after the other. All tables have one type for the engine, so its code
 //! is compiled once. See [`super::table`] for the operations on tables.
