@@ -12,7 +12,8 @@ use crate::intake::Catalog;
 use crate::reloadable::Reloadable;
 use crate::store::Store;
 
-use super::authorization;
+use super::audit;
+use super::authorization::{self, AuthorizedRequest};
 use super::context::{AdminContext, RowSink, ServerHooks};
 use super::error::AdminError;
 use super::following::{self, FollowerHooks};
@@ -76,19 +77,21 @@ impl AdminHandler {
         request: AdminRequest,
         sink: &mut RowSink<'_>,
     ) -> Result<(), AdminError> {
-        let request = authorization::authorize(principal, request)?;
+        let audited = audit::describe(&request);
+        let authorized = authorization::authorize(principal, request);
         let context = match &self.source {
             AnswerSource::Store(context) => context,
-            AnswerSource::Follower(hooks) => return following::handle(hooks, &request, sink),
+            AnswerSource::Follower(hooks) => {
+                return following::handle(hooks, &authorized?.request, sink);
+            }
         };
-        match request {
-            AdminRequest::Query(query) => queries::answer(context, query, sink),
-            AdminRequest::Command(command) => commands::execute(context, command, sink),
-            AdminRequest::ServerCommand(command) => match &context.server {
-                Some(server) => server_commands::execute(server, command, sink),
-                None => Err(AdminError::server_required()),
-            },
-        }
+        audit::record(&context.store, principal, audited, || {
+            let AuthorizedRequest { request, owned } = authorized?;
+            if let Some(object) = owned {
+                authorization::check_owned(context, &object)?;
+            }
+            answer(context, principal, request, sink)
+        })
     }
 
     /// Returns the status without warnings, and all destinations, from one snapshot, for a metrics
@@ -101,5 +104,22 @@ impl AdminHandler {
             AnswerSource::Store(context) => status::metrics_rows(context),
             AnswerSource::Follower(_) => Err(AdminError::server_required()),
         }
+    }
+}
+
+/// Answers an authorized request.
+fn answer(
+    context: &AdminContext,
+    principal: &Principal,
+    request: AdminRequest,
+    sink: &mut RowSink<'_>,
+) -> Result<(), AdminError> {
+    match request {
+        AdminRequest::Query(query) => queries::answer(context, query, sink),
+        AdminRequest::Command(command) => commands::execute(context, principal, command, sink),
+        AdminRequest::ServerCommand(command) => match &context.server {
+            Some(server) => server_commands::execute(server, command, sink),
+            None => Err(AdminError::server_required()),
+        },
     }
 }

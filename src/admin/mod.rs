@@ -7,6 +7,10 @@
 //! |---|---|
 //! | `protocol`, `error` | the requests and errors |
 //! | `authorization` | which requests a principal may send |
+//! | `audit` | the log of all changes |
+//! | `access` | sign-ins, invites and passwords of browsers |
+//! | `import_requests` | settings of agents, agents and forms of imports |
+//! | `account_requests` | fields of the requests about accounts |
 //! | `handler` | dispatch of each request by its type |
 //! | `queries` | requests that only read |
 //! | `commands` | requests that change rows |
@@ -20,6 +24,9 @@
 //!
 //! See [`crate::cli`] for the output on a terminal, and [`crate::domain`] for the rules.
 
+pub mod access;
+mod account_requests;
+mod audit;
 mod authorization;
 mod commands;
 mod context;
@@ -29,6 +36,7 @@ mod flow_health;
 mod following;
 mod gateways;
 mod handler;
+mod import_requests;
 mod protocol;
 mod queries;
 mod responses;
@@ -40,21 +48,22 @@ mod text;
 pub(crate) mod transport;
 mod warnings;
 
+pub(crate) use account_requests::{AccountInvite, AuditFilter};
 pub(crate) use context::ServerHooks;
 pub(crate) use error::{AdminError, ErrorCode};
 pub(crate) use following::FollowerHooks;
 pub(crate) use handler::AdminHandler;
+pub(crate) use import_requests::{AgentSettings, FormImport, ImportedAgent, ImportedForm};
 pub(crate) use protocol::{
-    AdminCommand, AdminQuery, AdminRequest, AgentSettings, CustomerFilter, FormImport,
-    ImportedAgent, ImportedForm, JobSelector, LeadSelection, ListFilter, SearchLimits,
-    ServerCommand, SlotFilter,
+    AdminCommand, AdminQuery, AdminRequest, CustomerFilter, JobSelector, LeadSelection, ListFilter,
+    SearchLimits, ServerCommand, SlotFilter,
 };
 pub(crate) use responses::{
-    AgentRow, BookingRow, CalendarRow, CheckRow, CopyRow, CustomerRow, DeadLetterRow, DeliveryRow,
-    DestinationRow, DestinationStatsRow, DestinationTestRow, DraftRow, DryRunRow,
-    EndpointHealthRow, FlowErrorRow, FlowHealthRow, FlowRow, GatewayRow, HeaderRow, ImportProblem,
-    ImportRow, JobRow, LeadRow, LogLevelRow, MetaEventRow, PublicKeyRow, QueryRow, ReloadRow,
-    SignatureRow, SlotRow, StatusRow, SubmissionRow, TraceRow,
+    AccountRow, AgentRow, AuditRow, BookingRow, CalendarRow, CheckRow, CopyRow, CustomerRow,
+    DeadLetterRow, DeliveryRow, DestinationRow, DestinationStatsRow, DestinationTestRow, DraftRow,
+    DryRunRow, EndpointHealthRow, FlowErrorRow, FlowHealthRow, FlowRow, GatewayRow, HeaderRow,
+    ImportProblem, ImportRow, JobRow, LeadRow, LogLevelRow, MetaEventRow, PublicKeyRow, QueryRow,
+    ReloadRow, SignatureRow, SlotRow, StatusRow, SubmissionRow, TraceRow,
 };
 pub(crate) use server_commands::write_test_result;
 pub(crate) use transport::client::AdminClient;

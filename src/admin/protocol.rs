@@ -9,19 +9,22 @@ use jiff::civil::{Date, Time};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::domain::access::Role;
 use crate::domain::calendar_feed::FeedTarget;
 use crate::domain::day_range::DayRange;
 use crate::domain::delivery::{Delivery, Event};
 use crate::domain::event::EventKind;
 use crate::domain::ids::{
-    AgentName, BookingId, CalendarName, Customer, DestinationName, FlowName, GatewayName, JobId,
-    LeadId, SubmissionId, TeamName,
+    AccountName, AgentName, BookingId, CalendarName, Customer, DestinationName, FlowName,
+    GatewayName, JobId, LeadId, SubmissionId, TeamName,
 };
 use crate::domain::phone_number::PhoneNumber;
 use crate::domain::rate_limiter::Rate;
 use crate::domain::time::Timestamp;
 
+use super::account_requests::{AccountInvite, AuditFilter};
 use super::error::AdminError;
+use super::import_requests::{AgentSettings, FormImport, ImportedAgent};
 
 /// Maximum size of a request in bytes. Only a corrected payload can be large, at most as large as
 /// the message.
@@ -130,6 +133,10 @@ pub enum AdminQuery {
     Gateways,
     /// Details of a gateway, with its history.
     Gateway { name: GatewayName },
+    /// Accounts of the dashboard, by name.
+    Accounts,
+    /// Audit log, newest first.
+    AuditLog(AuditFilter),
     /// Copies all rows, for a backup: changes in the order in which they must be applied.
     CopyData,
     /// Checks all invariants: one row for each violation, and one summary row.
@@ -205,6 +212,25 @@ pub enum AdminCommand {
         /// `true` if the request only counts the rows.
         dry_run: bool,
     },
+    /// Makes an account of the dashboard, and a one-time link with which its password is set.
+    InviteAccount(AccountInvite),
+    /// Removes the password and all sign-ins of an account, and makes a new one-time link.
+    ResetAccount {
+        name: AccountName,
+        /// Time after which the link ends, in milliseconds. `None`: 3 days.
+        expires_in: Option<u64>,
+    },
+    /// Changes the role of an account, and ends its sign-ins.
+    SetAccountRole {
+        name: AccountName,
+        role: Role,
+        /// Agent of an account with the role `agent`.
+        agent: Option<AgentName>,
+    },
+    /// Removes an account with all its sign-ins.
+    RemoveAccount { name: AccountName },
+    /// Ends the sign-ins of an account. `None`: of all accounts.
+    SignOutAccounts { name: Option<AccountName> },
     /// Cancels a booking, which frees its place in the slot.
     CancelBooking { id: BookingId },
     /// Moves a booking to another slot.
@@ -400,51 +426,4 @@ pub struct LeadSelection {
     pub created_before: Option<Timestamp>,
     /// `true` if the request only counts the leads and shows the first three.
     pub dry_run: bool,
-}
-
-/// Weight and limits of an agent. `None` leaves a setting unchanged; for a new agent it means the
-/// default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AgentSettings {
-    /// Weight, from 1 to 1000. Default for a new agent: 1.
-    pub weight: Option<u32>,
-    /// Maximum number of open leads. 0: no limit, the default for a new agent.
-    pub max_leads: Option<u32>,
-    /// Maximum number of leads per day, in the time zone of the business. 0: no limit, the default
-    /// for a new agent.
-    pub max_leads_per_day: Option<u32>,
-}
-
-/// Agent in a file to import.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ImportedAgent {
-    /// Line number in the file.
-    pub line: u64,
-    pub name: AgentName,
-    pub team: TeamName,
-    pub settings: AgentSettings,
-}
-
-/// Forms in a file to import.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FormImport {
-    pub flow: FlowName,
-    /// `true` if each form must book a slot.
-    pub books: bool,
-    pub rows: Vec<ImportedForm>,
-    /// `true` if the request only checks the forms.
-    pub dry_run: bool,
-}
-
-/// Form in a file to import.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ImportedForm {
-    /// Line number in the file.
-    pub line: u64,
-    /// Customer. May be unknown.
-    pub customer: Customer,
-    /// Flow token that identifies the row when the file is imported again.
-    pub token: String,
-    /// Answers as the text of a JSON object.
-    pub data: String,
 }

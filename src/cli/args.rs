@@ -11,7 +11,7 @@ use crate::domain::day_range::DayRange;
 use crate::domain::event::EventKind;
 use crate::domain::ids::{CalendarName, Customer, DestinationName, FlowName};
 use crate::domain::phone_number::PhoneNumber;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Millis, Timestamp};
 use crate::telemetry::{InvalidLogFilter, check_log_filter};
 
 /// Maximum number of rows of a list.
@@ -104,6 +104,11 @@ fn parse_since_at(text: &str, now: Timestamp) -> Result<Timestamp, String> {
             "must be a duration (90m, 2h, 7d), a date (2026-11-24) or a time (2026-11-24T08:00:00Z)"
                 .to_owned()
         })
+}
+
+/// Parses a length of time: `3d`.
+pub(super) fn parse_length(text: &str) -> Result<Millis, String> {
+    units::parse_duration(text).map_err(|_| "must be a time such as 90m, 12h or 3d".to_owned())
 }
 
 /// Parses `--event`.

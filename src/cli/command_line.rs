@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::bench::BenchArgs;
+use super::commands::admin::AdminVerb;
 use super::commands::agents::AgentsVerb;
+use super::commands::audit::AuditArgs;
 use super::commands::backup::BackupArgs;
 use super::commands::bookings::BookingsVerb;
 use super::commands::calendars::CalendarsVerb;
@@ -126,6 +128,14 @@ pub(super) enum Command {
     Agents(RowsCommand<AgentsVerb>),
     /// List, cancel and move bookings
     Bookings(RowsCommand<BookingsVerb>),
+    /// Invite people to the dashboard, and change their accounts
+    #[command(subcommand)]
+    Admin(AdminVerb),
+    /// List who changed what, newest first
+    ///
+    /// The log has every change by the command line and by accounts of the dashboard. It names no
+    /// customers. `retention.audit_log` in the config says how long it is kept.
+    Audit(AuditArgs),
     /// List calendars, and make secret addresses of their feeds
     Calendars {
         #[command(subcommand)]

@@ -50,6 +50,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use bench::BenchArgs;
 use command_line::{Cli, Command, ConfigSubcommand};
+use commands::admin::AdminVerb;
 use commands::backup::BackupArgs;
 use commands::calendars::CalendarsVerb;
 use commands::destinations::DestinationsVerb;
@@ -139,6 +140,8 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Leads(leads) => leads.into(),
         Command::Agents(agents) => agents.into(),
         Command::Bookings(bookings) => bookings.into(),
+        Command::Admin(verb) => return run_admin(config.as_deref(), verb, json),
+        Command::Audit(args) => args.into(),
         Command::Calendars { verb } => verb.unwrap_or(CalendarsVerb::List).into(),
         Command::Slots(slots) => slots.into(),
         Command::Forget(forget) => forget.into(),
@@ -314,6 +317,17 @@ fn run_call(named: Option<&Path>, call: AdminCall, json: bool) -> Result<(), Cli
     };
     answered?;
     Ok(written?)
+}
+
+/// Changes accounts of the dashboard. A row with a path gets the link for the browser.
+fn run_admin(named: Option<&Path>, verb: AdminVerb, json: bool) -> Result<(), CliError> {
+    let url = Config::load_or_search(named)?.dashboard_url();
+    let call = AdminCall::from(verb);
+    let mut writer = OutputWriter::new(call.format, json, display_zone(named));
+    send_request(named, &call.request, &mut |row| {
+        writer.write_row(commands::admin::with_link(row, &url))
+    })?;
+    Ok(writer.finish()?)
 }
 
 /// Writes a single object.

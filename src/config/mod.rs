@@ -52,8 +52,9 @@ pub use flow::upstream::{UpstreamFallback, UpstreamSettings, WRITER_RESERVE};
 pub use gateways::{Gateway, GatewaySecrets, GatewaySettings};
 pub use secrets::{InvalidSecretRef, Secret, SecretError, SecretRef};
 pub use settings::{
-    BackupLocation, BackupSettings, CopySettings, LeadRequestSettings, LimitSettings, MetaSettings,
-    RetentionSettings, S3Settings, StoreSettings, VerifyPolicy, WorkerSettings,
+    BackupLocation, BackupSettings, CopySettings, DashboardSettings, LeadRequestSettings,
+    LimitSettings, MetaSettings, RetentionSettings, S3Settings, StoreSettings, VerifyPolicy,
+    WorkerSettings,
 };
 pub use summary::{
     CalendarSummary, ConfigSummary, DaySummary, DestinationSummary, FlowSummary, GatewaySummary,
@@ -107,6 +108,8 @@ pub struct Config {
     pub retention: RetentionSettings,
     /// Settings of the data file's engine.
     pub store: StoreSettings,
+    /// Settings of the dashboard.
+    pub dashboard: DashboardSettings,
     /// Settings of backups.
     pub backup: BackupSettings,
     /// Flows by name.
@@ -252,6 +255,7 @@ impl Config {
             retry,
             retention: settings::read_retention(root),
             store: settings::read_store(root),
+            dashboard: settings::read_dashboard(root),
             backup: settings::read_backup(root),
             flows,
             private_keys,
@@ -261,6 +265,13 @@ impl Config {
             subscriptions,
             gateways,
         }
+    }
+
+    /// Returns the URL of the dashboard in the browser, without a slash at its end.
+    #[must_use]
+    pub fn dashboard_url(&self) -> String {
+        let default = || format!("http://{}", self.admin_listen);
+        self.dashboard.url.clone().unwrap_or_else(default)
     }
 
     /// Returns `--config FILE `, with a space at the end, for commands that are shown to the user.

@@ -40,6 +40,7 @@ impl Config {
             "retention.message_id_ttl": retention.message_id_ttl;
             "store.page_cache": store.page_cache;
             "store.verify": store.verify;
+            "dashboard": dashboard;
             "backup": backup;
         }
         // The running server retains `max_body_memory`, and one body must fit into that memory.
@@ -83,6 +84,10 @@ impl Config {
             (
                 "retention.attempt_history",
                 retention.attempt_history != old_retention.attempt_history,
+            ),
+            (
+                "retention.audit_log",
+                retention.audit_log != old_retention.audit_log,
             ),
         ];
         let mut changes: Vec<String> = single

@@ -151,6 +151,7 @@ impl RetentionTask {
         let RetentionSettings {
             submissions,
             attempt_history: attempts,
+            audit_log,
             ..
         } = rules.retention;
         let swept = self.store.execute_blocking(PurgeSlice {
@@ -158,6 +159,7 @@ impl RetentionTask {
             max_rows: self.max_rows,
             submission_retention: submissions,
             attempt_retention: attempts,
+            audit_retention: audit_log,
             abandon_timeouts: rules.abandon_timeouts.clone(),
             close_timeouts: rules.close_timeouts.clone(),
         })?;

@@ -87,8 +87,13 @@ pub use rows::responses::CachedResponse;
 pub use rows::submissions::{LateArrival, StoredSubmission};
 pub use state::{StoreHealth, WriterStats};
 pub use tx::accept::{AcceptInbound, AcceptOutcome};
+pub use tx::accounts::{
+    AccountOutcome, ChangePassword, InviteAccount, RedeemInvite, RemoveAccount, ResetAccount,
+    SetAccountRole,
+};
 pub use tx::agents::{AddAgent, AgentChange, AgentOutcome, ChangeAgent};
 pub use tx::app_secret::RecordAppSecret;
+pub use tx::audit_log::{BeginAudit, EndAudit};
 pub use tx::backup::RecordBackupProblem;
 pub use tx::bookings::{BookingOutcome, CancelBooking, MoveBooking};
 pub use tx::change_log::{BeginChangeLog, EndChangeLog};
@@ -115,5 +120,6 @@ pub use tx::receipts::{BeginDelivery, DeferDelivery, DeferReason, MessageOutcome
 pub use tx::response_cache::{CacheOutcome, GetResponse, StoreResponse};
 pub use tx::retention::PurgeSlice;
 pub use tx::retention_queue::RetentionQueue;
+pub use tx::sign_ins::{EndSignIn, EndSignIns, NewSignIn, RefreshSignIn, SignInBrowser};
 pub use tx::suspensions::PauseDestination;
 pub use writer::write_context::{Timing, Transaction, WriteContext};

@@ -81,6 +81,8 @@ mod follow_and_promote;
 mod local_copies;
 // `flowgate demo` passes its own verification.
 mod demo;
+// Invites, resets and the audit log, with and without a server.
+mod accounts;
 // An abandoned draft causes one event with its answers.
 mod abandoned_draft;
 // SIGTERM under load loses nothing, and the server exits in less than ten seconds.

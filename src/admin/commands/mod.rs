@@ -3,6 +3,7 @@
 //! Each request is one named transaction of the store or, for many dead letters, deliveries or
 //! leads, a series of them.
 
+mod accounts;
 mod bookings;
 mod close_leads;
 mod dead_letters;
@@ -12,6 +13,7 @@ mod forget;
 mod imports;
 mod leads;
 
+use crate::domain::access::Principal;
 use crate::store::AgentChange;
 
 use super::context::{AdminContext, RowSink, send_row};
@@ -27,6 +29,7 @@ use leads::update_lead;
 /// Executes one change and sends the new state.
 pub(super) fn execute(
     context: &AdminContext,
+    principal: &Principal,
     command: AdminCommand,
     sink: &mut RowSink<'_>,
 ) -> Result<(), AdminError> {
@@ -64,10 +67,7 @@ pub(super) fn execute(
             name,
             team,
             settings,
-        } => {
-            let change = leads::settings_change(team, settings)?;
-            change_agent(&name, change)
-        }
+        } => change_agent(&name, leads::settings_change(team, settings)?),
         AdminCommand::PauseAgent { name } => change_agent(&name, AgentChange::Pause),
         AdminCommand::ResumeAgent { name } => change_agent(&name, AgentChange::Resume),
         AdminCommand::RemoveAgent { name } => change_agent(&name, AgentChange::Remove),
@@ -86,6 +86,17 @@ pub(super) fn execute(
         AdminCommand::ForgetCustomer { customer, dry_run } => {
             send_row(sink, forget::forget(context, customer, dry_run)?)
         }
+        AdminCommand::InviteAccount(invite) => accounts::invite_account(context, invite, sink),
+        AdminCommand::ResetAccount { name, expires_in } => {
+            accounts::reset_account(context, principal, &name, expires_in, sink)
+        }
+        AdminCommand::SetAccountRole { name, role, agent } => {
+            accounts::set_role(context, principal, &name, role, agent, sink)
+        }
+        AdminCommand::RemoveAccount { name } => {
+            accounts::remove_account(context, principal, &name, sink)
+        }
+        AdminCommand::SignOutAccounts { name } => accounts::sign_out(context, name, sink),
         AdminCommand::CancelBooking { id } => send_row(sink, cancel_booking(context, id)?),
         AdminCommand::MoveBooking { id, date, time } => {
             send_row(sink, move_booking(context, id, date, time)?)

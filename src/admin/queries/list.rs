@@ -34,15 +34,27 @@ pub(super) fn send_list<L: ListedRow, T: Serialize>(
     for_each_page(context, filter_row, |row| sink.send(row))
 }
 
-/// Reads a list page by page, newest row first. The first function filters the rows while the page
-/// is read. Afterwards the second function gets the selected rows, and returns `false` to stop. An
-/// unreadable row is sent as such and does not hide other rows.
+/// Reads a list from its newest row. See [`for_each_page_before`].
 pub(super) fn for_each_page<L: ListedRow, T>(
     context: &AdminContext,
+    filter_row: impl FnMut(&Snapshot, &AgentNames, L::Id, L) -> RowDecision<T>,
+    visit_row: impl FnMut(QueryRow<T>) -> Result<bool, AdminError>,
+) -> Result<(), AdminError> {
+    for_each_page_before(context, None, filter_row, visit_row)
+}
+
+/// Reads the rows before number `before`, page by page, newest row first.
+///
+/// The first function filters the rows while the page is read. Afterwards the second function gets
+/// the selected rows, and returns `false` to stop. An unreadable row is sent as such and does not
+/// hide other rows.
+pub(super) fn for_each_page_before<L: ListedRow, T>(
+    context: &AdminContext,
+    mut before: Option<u64>,
     mut filter_row: impl FnMut(&Snapshot, &AgentNames, L::Id, L) -> RowDecision<T>,
     mut visit_row: impl FnMut(QueryRow<T>) -> Result<bool, AdminError>,
 ) -> Result<(), AdminError> {
-    let (mut before, mut more) = (None, true);
+    let mut more = true;
     while more {
         let mut included = Vec::new();
         {

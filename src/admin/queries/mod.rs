@@ -1,5 +1,6 @@
 //! Answers the requests that only read: lists and single objects.
 
+mod access;
 mod bookings;
 mod copy;
 mod customers;
@@ -72,6 +73,8 @@ pub(super) fn answer(
             send_rows(sink, rows.into_values())
         }
         AdminQuery::Gateway { name } => send_row(sink, gateways::get_gateway(context, &name)?),
+        AdminQuery::Accounts => access::list_accounts(context, sink),
+        AdminQuery::AuditLog(filter) => access::list_audit_log(context, &filter, sink),
         AdminQuery::CopyData => copy::copy_data(context, sink),
         AdminQuery::CheckIntegrity => integrity::check_integrity(context, sink),
     }

@@ -1,6 +1,7 @@
 //! Defines the JSON rows of responses, one object per row. Scripts read them: existing field names
 //! must not change, but new fields may be added.
 
+mod access;
 mod bookings;
 mod copy;
 mod deliveries;
@@ -20,6 +21,7 @@ mod unreadable;
 
 use serde_json::Value;
 
+pub(crate) use access::{AccountRow, AuditRow, InviteRow, SHELL, SignOutRow};
 pub(crate) use bookings::{BookingRow, SlotRow};
 pub(crate) use copy::CopyRow;
 pub(crate) use deliveries::{DeliveryAttemptRow, DeliveryDetails, DeliveryRow};

@@ -1,10 +1,12 @@
 //! Tests requests with a real store and a manual clock, with and without the socket.
 
+mod access;
 mod commands;
 mod deliveries;
 mod flows;
 mod gateways;
 mod people;
 mod queries;
+mod roles;
 mod support;
 mod transport;

@@ -1,7 +1,9 @@
 //! Defines the subcommands of the command line, one file each: the arguments, the admin request
 //! that they become, and the output format of the response.
 
+pub(crate) mod admin;
 pub(crate) mod agents;
+pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod bookings;
 pub(crate) mod calendars;

@@ -6,6 +6,7 @@
 
 mod backup;
 mod base_url;
+mod dashboard;
 mod graph_api;
 mod leads;
 mod limits;
@@ -17,6 +18,8 @@ use std::path::PathBuf;
 
 pub(super) use backup::read_backup;
 pub use backup::{BackupLocation, BackupSettings, CopySettings, S3Settings};
+pub use dashboard::DashboardSettings;
+pub(super) use dashboard::read_dashboard;
 pub use leads::LeadRequestSettings;
 pub(super) use leads::read_leads;
 pub use limits::LimitSettings;
@@ -60,6 +63,8 @@ pub struct RetentionSettings {
     pub submissions: Millis,
     /// Time for which flow errors, and attempts of done jobs, are stored. Default 30 d.
     pub attempt_history: Millis,
+    /// Time for which entries of the audit log are stored. Default 1 y.
+    pub audit_log: Millis,
 }
 
 /// Settings of the data file's engine.
@@ -136,6 +141,7 @@ pub(super) fn read_retention(root: &TableReader<'_>) -> RetentionSettings {
             message_id_ttl: time("message_id_ttl", 8),
             submissions: time("submissions", 90),
             attempt_history: time("attempt_history", 30),
+            audit_log: time("audit_log", 365),
         };
         // Without the stored submission, a form of another customer with the same token would
         // count as a duplicate.

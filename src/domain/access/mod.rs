@@ -2,6 +2,12 @@
 //!
 //! See [`crate::admin`] for the requests that a role allows.
 
+pub mod account;
+pub mod audit;
+pub mod password;
+pub mod secret;
+pub mod throttle;
+
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::{AccountName, AgentName};
@@ -14,6 +20,7 @@ named_enum! {
         /// May see and change everything.
         Owner = "owner",
         /// Sees only the leads and bookings of one agent, and may close these leads.
+        /// Pauses and resumes this agent.
         Agent = "agent",
         /// May see everything, and changes nothing.
         Viewer = "viewer",

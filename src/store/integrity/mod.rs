@@ -21,7 +21,10 @@ mod submissions;
 mod tallies;
 
 use super::data_file;
-use super::rows::schema::{FEEDS, META_BYTES, PENDING_FORGETS, PHONE_NUMBERS, RENAMED_CUSTOMERS};
+use super::rows::schema::{
+    ACCOUNTS, AUDIT_LOG, FEEDS, META_BYTES, PENDING_FORGETS, PHONE_NUMBERS, RENAMED_CUSTOMERS,
+    SIGN_INS,
+};
 use super::{Store, StoreResult};
 use slices::{check_rows_readable, for_each_row};
 
@@ -51,6 +54,9 @@ pub fn check_integrity(store: &Store) -> StoreResult<IntegrityReport> {
     check_rows_readable(store, &mut report, PHONE_NUMBERS)?;
     check_rows_readable(store, &mut report, PENDING_FORGETS)?;
     check_rows_readable(store, &mut report, FEEDS)?;
+    check_rows_readable(store, &mut report, ACCOUNTS)?;
+    check_rows_readable(store, &mut report, SIGN_INS)?;
+    check_rows_readable(store, &mut report, AUDIT_LOG)?;
     tallies::check_tallies(store, &mut report)?;
     Ok(report)
 }

@@ -8,8 +8,8 @@ use crate::domain::ids::{AgentId, SubmissionId};
 use super::Snapshot;
 use crate::store::StoreResult;
 use crate::store::engine::Rows;
-use crate::store::rows::feeds::feed_key;
 use crate::store::rows::schema::FEEDS;
+use crate::store::rows::secrets::secret_key;
 
 impl Snapshot {
     /// Returns the feed with this secret. The key of the row is a hash, and the whole hash is
@@ -19,7 +19,7 @@ impl Snapshot {
     /// As [`Snapshot::submission`].
     pub fn feed(&self, secret: &FeedSecret) -> StoreResult<Option<Feed>> {
         let hash = secret.hash();
-        let feed: Option<Feed> = self.get_row(FEEDS, &feed_key(&hash))?;
+        let feed: Option<Feed> = self.get_row(FEEDS, &secret_key(&hash))?;
         Ok(feed.filter(|feed| bool::from(feed.secret_hash.ct_eq(&hash))))
     }
 

@@ -5,6 +5,7 @@
 //! exists. Lists come in pages, so that a long read can release its snapshot between two pages.
 //! Every read goes through `Snapshot::with_read_txn`. This module contains no decisions.
 
+mod access;
 mod bookings;
 mod drafts;
 mod feeds;
@@ -16,6 +17,7 @@ mod search;
 
 use std::sync::Arc;
 
+use crate::domain::access::audit::AuditEntry;
 use crate::domain::booking::Booking;
 use crate::domain::delivery::Delivery;
 use crate::domain::health::meta_event::HealthEvent;
@@ -29,9 +31,9 @@ use crate::panic::catch_panic;
 use super::engine::{FaultRecorder, ReadTxn, Rows, TableDef, TableKey, TableValue};
 use super::rows::codec::Row;
 use super::rows::schema::{
-    AGENTS, ATTEMPTS, BOOKINGS, DEAD_LETTERS, DELIVERIES, DELIVERIES_DUE, DRAFTS, DUE, FLOW_ERRORS,
-    HEALTH_EVENTS, JOBS, LATE_ARRIVALS, LEADS, OPEN_LEADS, ORDERED_QUEUE, PENDING_HANDOVERS,
-    RETRIED_DEAD_LETTERS, SUBMISSIONS, TALLIES, WAITING_LEADS,
+    AGENTS, ATTEMPTS, AUDIT_LOG, BOOKINGS, DEAD_LETTERS, DELIVERIES, DELIVERIES_DUE, DRAFTS, DUE,
+    FLOW_ERRORS, HEALTH_EVENTS, JOBS, LATE_ARRIVALS, LEADS, OPEN_LEADS, ORDERED_QUEUE,
+    PENDING_HANDOVERS, RETRIED_DEAD_LETTERS, SUBMISSIONS, TALLIES, WAITING_LEADS,
 };
 use super::rows::submissions::{LateArrival, StoredSubmission, list_late_arrivals};
 use super::rows::tallies::{self, Tally};
@@ -85,6 +87,7 @@ listed! {
     Booking: BOOKINGS, BookingId, BookingId::new;
     FlowError: FLOW_ERRORS, u64, std::convert::identity;
     HealthEvent: HEALTH_EVENTS, u64, std::convert::identity;
+    AuditEntry: AUDIT_LOG, u64, std::convert::identity;
 }
 
 /// Rows with their numbers, newest first. An unreadable row is an error in its place.

@@ -11,6 +11,8 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::domain::access::account::{Account, SignIn};
+use crate::domain::access::audit::AuditEntry;
 use crate::domain::booking::Booking;
 use crate::domain::calendar_feed::Feed;
 use crate::domain::delivery::receipt::Receipt;
@@ -45,9 +47,10 @@ macro_rules! rows {
 }
 
 rows! {
-    Agent, Attempt, Booking, CachedResponse, Completion, Counters, Customer, DeadLetter, Delivery,
+    Account, Agent, Attempt, AuditEntry, Booking, CachedResponse, Completion, Counters, Customer,
+    DeadLetter, Delivery,
     Event, EvictedKey, Feed, FlowError, HealthEvent, HistoryEntry, Job, KeyLogRow, LateArrival,
-    Lead, NumberTraffic, PendingForget, Receipt, ResponseRecord, SessionState, StoredDraft,
+    Lead, NumberTraffic, PendingForget, Receipt, ResponseRecord, SessionState, SignIn, StoredDraft,
     StoredSubmission, Suspension,
 }
 

@@ -12,6 +12,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::domain::access::account::{Account, SignIn};
+use crate::domain::access::audit::AuditEntry;
 use crate::domain::booking::Booking;
 use crate::domain::calendar_feed::Feed;
 use crate::domain::delivery::receipt::Receipt;
@@ -264,4 +266,10 @@ tables! {
     /// Customers whose rows are being removed, in order. Key: running number. Empty as soon as the
     /// removals are complete.
     PENDING_FORGETS pending_forgets: u64 => PendingForget;
+    /// Accounts of the dashboard, by name.
+    ACCOUNTS accounts: Text => Account;
+    /// Browsers that have signed in, by the first half of the hash of their secret.
+    SIGN_INS sign_ins: Hash => SignIn;
+    /// Audit log in order of time. Key: running number (last key plus 1).
+    AUDIT_LOG audit_log: u64 => AuditEntry;
 }

@@ -32,6 +32,7 @@ pub fn purge_slice(cursor: PurgeCursor, max_rows: usize) -> PurgeSlice {
         max_rows,
         submission_retention: SUBMISSION_RETENTION,
         attempt_retention: DAY,
+        audit_retention: DAY,
         abandon_timeouts: FlowTimeouts::default(),
         close_timeouts: FlowTimeouts::default(),
     }
@@ -60,6 +61,7 @@ impl StoreBench {
                 max_rows,
                 submission_retention,
                 attempt_retention,
+                audit_retention: attempt_retention,
                 abandon_timeouts: abandon_timeouts.clone(),
                 close_timeouts: FlowTimeouts::default(),
             });

@@ -6,7 +6,7 @@ use crate::domain::calendar_feed::{Feed, FeedTarget};
 
 use crate::store::StoreResult;
 use crate::store::engine::{Hash, Rows};
-use crate::store::rows::feeds::feed_key;
+use crate::store::rows::secrets::secret_key;
 use crate::store::writer::write_context::{Transaction, WriteContext};
 
 /// Stores a feed. An earlier address of the same calendar or agent becomes invalid.
@@ -34,7 +34,9 @@ impl Transaction for CreateFeed {
             created_at: ctx.now,
             ..self.feed.clone()
         };
-        ctx.tables.feeds.put(&feed_key(&feed.secret_hash), &feed)?;
+        ctx.tables
+            .feeds
+            .put(&secret_key(&feed.secret_hash), &feed)?;
         Ok(feed)
     }
 }

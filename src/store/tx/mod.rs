@@ -3,9 +3,11 @@
 //! See [`crate::store::writer`] for the thread that runs them.
 
 pub mod accept;
+pub mod accounts;
 pub mod agents;
 pub mod app_secret;
 pub mod attempts;
+pub mod audit_log;
 pub mod backup;
 pub mod bookings;
 pub mod change_log;
@@ -37,5 +39,6 @@ pub mod response_cache;
 pub mod retention;
 pub mod retention_queue;
 pub mod schedule;
+pub mod sign_ins;
 pub mod submission_history;
 pub mod suspensions;

@@ -57,6 +57,8 @@ pub struct PurgeSlice {
     pub submission_retention: Millis,
     /// Retention of the failed attempts of finished jobs, and of flow errors.
     pub attempt_retention: Millis,
+    /// Retention of the audit log.
+    pub audit_retention: Millis,
     /// Time after which a draft without a next screen counts as abandoned, by flow.
     pub abandon_timeouts: FlowTimeouts,
     /// Age at which an open lead is closed, by flow.
@@ -92,6 +94,8 @@ enum PurgeDecision {
     FlowError,
     /// Removes a health event.
     HealthEvent,
+    /// Removes an entry of the audit log.
+    AuditEntry,
 }
 
 impl Transaction for PurgeSlice {
@@ -193,6 +197,7 @@ impl PurgeSlice {
             | RetentionQueue::Customers
             | RetentionQueue::HealthEvents => Some(self.submission_retention),
             RetentionQueue::Attempts | RetentionQueue::FlowErrors => Some(self.attempt_retention),
+            RetentionQueue::AuditLog => Some(self.audit_retention),
             RetentionQueue::AbandonedDrafts => self.abandon_timeouts.shortest(),
             // Also without a timeout, the entries of closed leads must leave the queue.
             RetentionQueue::OpenLeads => {
@@ -272,6 +277,7 @@ impl PurgeSlice {
             RetentionQueue::OpenLeads => self.decide_lead(ctx, LeadId::new(id), until, bytes),
             RetentionQueue::FlowErrors => Ok(PurgeDecision::FlowError),
             RetentionQueue::HealthEvents => Ok(PurgeDecision::HealthEvent),
+            RetentionQueue::AuditLog => Ok(PurgeDecision::AuditEntry),
         }
     }
 
@@ -412,6 +418,9 @@ fn apply_decision(
         }
         PurgeDecision::HealthEvent => {
             ctx.tables.health_events.remove(id)?;
+        }
+        PurgeDecision::AuditEntry => {
+            ctx.tables.audit_log.remove(id)?;
         }
     }
     Ok(1)

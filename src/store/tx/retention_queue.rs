@@ -40,6 +40,8 @@ pub enum RetentionQueue {
     HealthEvents,
     /// Leads by ID, to be closed by their age. The entry is made when the lead is created.
     OpenLeads,
+    /// Entries of the audit log by number.
+    AuditLog,
 }
 
 /// Queue entry: the reading of the expiry clock, and the ID or key of the row.
@@ -58,7 +60,7 @@ impl RetentionEntry {
 
 impl RetentionQueue {
     /// All queues in the order of a retention round.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Submissions,
         Self::Jobs,
         Self::Attempts,
@@ -68,6 +70,7 @@ impl RetentionQueue {
         Self::FlowErrors,
         Self::HealthEvents,
         Self::OpenLeads,
+        Self::AuditLog,
     ];
 
     /// Returns the next queue of a retention round. Returns `None` after the last queue.
@@ -89,6 +92,7 @@ impl RetentionQueue {
             Self::FlowErrors => 7,
             Self::HealthEvents => 8,
             Self::OpenLeads => 9,
+            Self::AuditLog => 10,
         }
     }
 }
