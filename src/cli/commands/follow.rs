@@ -59,13 +59,16 @@ pub(in crate::cli) fn promote(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let socket = socket_path(&config.data);
     let Some(follower) = AdminClient::connect(&socket)? else {
-        promote_file(&config.data, &clock)?;
+        let committed_at = promote_file(&config.data, &clock)?;
         let file = config.data.display();
         if json {
-            let row = json!({"file": config.data, "listen": null});
+            let row = json!({"file": config.data, "listen": null, "committed_at": committed_at});
             writeln!(output, "{row}")?;
         } else {
-            writeln!(output, "{file} was promoted; next: `flowgate serve`")?;
+            writeln!(
+                output,
+                "{file} was promoted; next: `flowgate serve`\n! its data is as of {committed_at}; later commits in the backup were not fetched"
+            )?;
         }
         return Ok(());
     };

@@ -94,12 +94,14 @@ fn print_restored(
         committed_at,
         summary,
         replaced_file,
+        missing_since,
     } = restored;
     if json {
         let row = json!({
             "file": file, "source": source, "committed_at": committed_at,
             "submissions": summary.submissions, "rows": summary.rows,
             "violations": summary.violations, "bytes": summary.bytes, "replaced_file": replaced_file,
+            "missing_since": missing_since,
         });
         return writeln!(output, "{row}");
     }
@@ -111,6 +113,12 @@ fn print_restored(
         summary.rows,
     )?;
     print_violations(summary.violations, output)?;
+    if let Some(since) = missing_since {
+        writeln!(
+            output,
+            "! the backup also has commits since {since} that can't be restored, because the first base after them is not complete"
+        )?;
+    }
     if let Some(replaced_file) = replaced_file {
         writeln!(output, "the old file is {}", replaced_file.display())?;
     }
