@@ -111,7 +111,13 @@ fn untrusted_or_wrong_close_request_is_refused() {
             "names the lead of the path",
         ),
         (
-            send(&server, "/leads/9/close", NEW_SECRET, now(), "{\"lead_id\":9}"),
+            send(
+                &server,
+                "/leads/9/close",
+                NEW_SECRET,
+                now(),
+                "{\"lead_id\":9}",
+            ),
             404,
             "there is no lead 9",
         ),
