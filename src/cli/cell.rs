@@ -33,6 +33,30 @@ fn format_timestamp(text: &str, zone: &TimeZone) -> Option<String> {
     Some(at.strftime("%Y-%m-%d %H:%M:%S %Z").to_string())
 }
 
+/// Length of `2026-11-24T08:00:00.123Z`.
+const TIMESTAMP_BYTES: usize = 24;
+
+/// Formats each time in a text like [`format_cell`].
+pub(super) fn format_times(text: &str, zone: &TimeZone) -> String {
+    let (mut formatted, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(first) = rest.chars().next() {
+        let candidate = rest.split_at_checked(TIMESTAMP_BYTES);
+        let time =
+            candidate.and_then(|(time, behind)| Some((format_timestamp(time, zone)?, behind)));
+        match time {
+            Some((time, behind)) => {
+                formatted.push_str(&time);
+                rest = behind;
+            }
+            None => {
+                formatted.push(first);
+                rest = rest.get(first.len_utf8()..).unwrap_or_default();
+            }
+        }
+    }
+    formatted
+}
+
 /// Replaces control characters. Without this, text that a customer typed could control the terminal
 /// of an admin.
 pub(super) fn replace_control_chars(text: &str) -> String {
@@ -51,6 +75,16 @@ mod tests {
     fn cell_replaces_control_characters() {
         let cell = format_cell(&json!("a\u{1b}[2Jb\nc"), &TimeZone::UTC);
         assert_eq!(cell, "a\u{fffd}[2Jb\u{fffd}c");
+    }
+
+    #[test]
+    fn times_in_a_text_are_shown_in_the_zone() {
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        let text = "a gap since 2026-11-24T08:00:00.123Z: müde, 2026-11-24T08:00Z";
+        assert_eq!(
+            format_times(text, &zone),
+            "a gap since 2026-11-24 09:00:00 CET: müde, 2026-11-24T08:00Z"
+        );
     }
 
     #[test]

@@ -53,15 +53,20 @@ impl Question {
     ///
     /// # Errors
     /// Returns [`ConfirmationError`] if the command must not run.
-    pub(crate) fn ask(&self, preview: &DryRunRow<Value>) -> Result<(), ConfirmationError> {
+    pub(crate) fn ask(
+        &self,
+        preview: &DryRunRow<Value>,
+        zone: &TimeZone,
+    ) -> Result<(), ConfirmationError> {
         let (input, mut output) = (io::stdin(), io::stderr());
         let is_terminal = input.is_terminal() && output.is_terminal();
-        self.ask_from(preview, is_terminal, &mut input.lock(), &mut output)
+        self.ask_from(preview, zone, is_terminal, &mut input.lock(), &mut output)
     }
 
     fn ask_from(
         &self,
         preview: &DryRunRow<Value>,
+        zone: &TimeZone,
         is_terminal: bool,
         input: &mut impl BufRead,
         output: &mut impl Write,
@@ -84,7 +89,7 @@ impl Question {
             let fields: Vec<String> = ["id", "died_at", "destination", "agent", "event", "reason"]
                 .into_iter()
                 .filter_map(|name| sample.get(name).filter(|field| !field.is_null()))
-                .map(|field| format_cell(field, &TimeZone::UTC))
+                .map(|field| format_cell(field, zone))
                 .collect();
             writeln!(output, "  {}", fields.join("  "))?;
         }
@@ -133,7 +138,13 @@ mod tests {
         let mut output = Vec::new();
         let mut input = typed.unwrap_or_default().as_bytes();
         let (question, preview) = (discard_question(strict), preview(would_change));
-        let result = question.ask_from(&preview, typed.is_some(), &mut input, &mut output);
+        let result = question.ask_from(
+            &preview,
+            &TimeZone::UTC,
+            typed.is_some(),
+            &mut input,
+            &mut output,
+        );
         let result = result.map_err(|refused| refused.to_string());
         (result, String::from_utf8(output).unwrap())
     }
@@ -165,7 +176,13 @@ mod tests {
     fn closed_stderr_blocks_only_interactive_confirmation() {
         let unread = |is_terminal| {
             let (question, mut input) = (discard_question(false), "y\n".as_bytes());
-            question.ask_from(&preview(12), is_terminal, &mut input, &mut ClosingPipe(0))
+            question.ask_from(
+                &preview(12),
+                &TimeZone::UTC,
+                is_terminal,
+                &mut input,
+                &mut ClosingPipe(0),
+            )
         };
         assert!(unread(false).is_ok());
         assert!(matches!(unread(true), Err(ConfirmationError::Io(_))));

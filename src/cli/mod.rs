@@ -301,7 +301,7 @@ fn run_call(named: Option<&Path>, call: AdminCall, json: bool) -> Result<(), Cli
                 "the number of affected rows is unknown: the server has another version of flowgate",
             )
         })?;
-        question.ask(&preview)?;
+        question.ask(&preview, &display_zone(named))?;
     }
     let mut writer = OutputWriter::new(call.format, json, display_zone(named));
     let answered = send_request(named, &call.request, &mut |row| writer.write_row(row));

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::cell::{format_cell, replace_control_chars};
+use super::cell::{format_cell, format_times, replace_control_chars};
 use super::deferred_error_writer::DeferredErrorWriter;
 
 /// A column: its header, and its value in a row.
@@ -166,7 +166,10 @@ impl<W: Write> OutputWriter<W> {
             }
             OutputFormat::Text { format, .. } => {
                 let mut rows = self.rows.iter();
-                rows.try_for_each(|row| writeln!(self.output, "{}", format(row)))
+                rows.try_for_each(|row| {
+                    let text = format_times(&format(row), &self.style.time_zone);
+                    writeln!(self.output, "{text}")
+                })
             }
             OutputFormat::Record(tables) => {
                 let mut rows = self.rows.iter();

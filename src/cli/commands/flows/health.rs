@@ -4,10 +4,10 @@ use std::fmt;
 
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::admin::{EndpointHealthRow, FlowHealthRow, MetaEventRow, QueryRow};
-use crate::cli::cell::format_cell;
+use crate::cli::cell::{format_cell, replace_control_chars};
 use crate::domain::health::assessment::Severity;
 use crate::domain::health::refusal_counters::format_counts;
 
@@ -88,13 +88,15 @@ fn severity_text(severity: Option<Severity>) -> String {
 }
 
 fn cell(value: impl Serialize) -> String {
-    format_cell(&json!(value), &TimeZone::UTC)
+    match json!(value) {
+        // The writer of the output formats times.
+        Value::String(text) => replace_control_chars(&text),
+        other => format_cell(&other, &TimeZone::UTC),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::*;
 
     fn format_health(row: &Value) -> String {
@@ -135,7 +137,7 @@ mod tests {
             "state": "ACTIVATED", "threshold": 5000.5, "at": "2026-11-24T08:00:00.000Z",
             "received_at": "2026-11-24T08:00:01.000Z", "message": "slow\u{1b}[2J", "value": {}, "suggestion": "mend it"});
         insta::assert_snapshot!(format_health(&row), @"
-        ALERT  Meta's flow 17: ENDPOINT_LATENCY ACTIVATED, threshold 5000.5, since 2026-11-24 08:00:00Z
+        ALERT  Meta's flow 17: ENDPOINT_LATENCY ACTIVATED, threshold 5000.5, since 2026-11-24T08:00:00.000Z
                Meta says: slow\u{fffd}[2J
                → mend it
         ");
