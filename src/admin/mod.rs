@@ -1,11 +1,11 @@
 //! Handles the requests of an operator, with the same code for a running server and for the data
 //! file of a stopped server.
 //!
-//! A command reaches a running server through a Unix socket.
+//! [`crate::admin_server`] receives the requests to a running server.
 //!
 //! | module | content |
 //! |---|---|
-//! | `protocol`, `error` | the requests and errors |
+//! | `protocol`, `filters`, `error` | the requests, their filters, and errors |
 //! | `authorization` | which requests a principal may send |
 //! | `handler` | dispatch of each request by its type |
 //! | `queries` | requests that only read |
@@ -16,7 +16,6 @@
 //! | `following` | requests to a process that follows a backup |
 //! | `context` | the store, the config and the hooks of the server, for all of these |
 //! | `responses` | the JSON rows of the responses |
-//! | `transport` | server and client of the Unix socket |
 //!
 //! See [`crate::cli`] for the output on a terminal, and [`crate::domain`] for the rules.
 
@@ -25,6 +24,7 @@ mod commands;
 mod context;
 mod destinations;
 mod error;
+mod filters;
 mod flow_health;
 mod following;
 mod gateways;
@@ -35,9 +35,8 @@ mod responses;
 mod server_commands;
 mod status;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod text;
-pub(crate) mod transport;
 mod warnings;
 
 pub(crate) use context::ServerHooks;
@@ -57,5 +56,3 @@ pub(crate) use responses::{
     SignatureRow, SlotRow, StatusRow, SubmissionRow, TraceRow,
 };
 pub(crate) use server_commands::write_test_result;
-pub(crate) use transport::client::AdminClient;
-pub(crate) use transport::server::{HandlerSource, SocketServer, socket_path};

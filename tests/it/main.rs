@@ -113,6 +113,7 @@ mod kills_during_delivery;
 // The public key of a flow, uploaded to Meta and compared with Meta's copy.
 mod public_key_upload_and_check;
 // Alerts for a flow or a destination in trouble.
+mod admin_api;
 mod alerts_for_operators;
 // E-mails through a mail server that delays, refuses, sends wrong replies or has an untrusted
 // certificate.

@@ -6,5 +6,4 @@ mod flows;
 mod gateways;
 mod people;
 mod queries;
-mod support;
-mod transport;
+pub(crate) mod support;

@@ -10,9 +10,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::restore::find_location;
-use crate::admin::{
-    AdminClient, AdminError, AdminQuery, ErrorCode, ServerCommand, StatusRow, socket_path,
-};
+use crate::admin::{AdminError, AdminQuery, ErrorCode, ServerCommand, StatusRow};
+use crate::admin_server::{AdminClient, socket_path};
 use crate::backup::{Promotion, promote_file};
 use crate::bootstrap;
 use crate::cli::exit_code::CliError;

@@ -8,7 +8,8 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 
 use super::backup::print_violations;
-use crate::admin::{AdminClient, AdminError, socket_path};
+use crate::admin::AdminError;
+use crate::admin_server::{AdminClient, socket_path};
 use crate::backup::{BackupError, RestoreRequest, RestoreSource, RestoredFile, restore};
 use crate::bootstrap::store_options::store_options;
 use crate::cli::args::parse_since;
