@@ -118,10 +118,10 @@ fn commit_of_a_version_without_the_log_is_noticed() {
     bench.add_agent("logged", None);
     assert!(bench.store.has_logged_all_commits().unwrap());
     bench.execute(EndChangeLog);
-    bench.add_agent("not logged", None);
+    bench.add_agent("unlogged", None);
     bench.execute(PretendUnbroken);
     assert!(!bench.store.has_logged_all_commits().unwrap());
     begin(&bench, generation());
-    bench.add_agent("logged again", None);
+    bench.add_agent("again", None);
     assert!(bench.store.has_logged_all_commits().unwrap());
 }
