@@ -7,7 +7,7 @@
 //!                           ├──────────────── outcome ◀───────────────────┘
 //!                           │      └─ due ─▶ delivery (one worker per destination) ─┐
 //!                           └──────────────── outcome ◀─────────────────────────────┘
-//! admin socket, command line → admin → store
+//! admin socket, admin address → admin_server → admin → store
 //! ```
 //!
 //! | module | responsibility | may use |
@@ -28,11 +28,13 @@
 //! | [`gateways`] | probing and repairing the sessions of gateways | store, domain, clock, config, net, tasks |
 //! | [`backup`] | copies of the data, backups off the machine, restored files | store, domain, clock, config, net |
 //! | [`admin`] | requests of operators to a server or a data file | store, domain, clock, config, intake, reloadable, gateways, backup |
+//! | [`admin_server`] | the admin API over HTTP, on the socket and the admin address | admin, http, config, domain, clock |
 //! | [`telemetry`] | log, its filter, and metrics recorder | domain |
 //! | [`bootstrap`] | building, reloading and stopping the server | all of them |
 //! | [`cli`] | commands, exit codes, output formats | all of them |
 
 pub mod admin;
+pub mod admin_server;
 pub mod backup;
 pub mod bootstrap;
 pub mod cli;

@@ -2,12 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::filters::default_rows;
 use crate::domain::access::Role;
 use crate::domain::ids::{AccountName, AgentName};
 use crate::domain::time::Timestamp;
 
 /// Account to invite.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AccountInvite {
     /// Name of the account.
     pub name: AccountName,
@@ -21,6 +23,7 @@ pub struct AccountInvite {
 
 /// Filter of the audit log. An entry must match all fields that are set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AuditFilter {
     /// Account of the entries, or `shell`. `None`: all.
     pub by: Option<String>,
@@ -31,5 +34,6 @@ pub struct AuditFilter {
     /// Only entries before this number, for the next page.
     pub before: Option<u64>,
     /// Maximum number of rows. 0: no limit.
+    #[serde(default = "default_rows")]
     pub limit: usize,
 }

@@ -1,8 +1,7 @@
 //! Dispatches the requests of an operator, in a running server or in a command that opened the file
 //! of a stopped server.
 //!
-//! See [`super::queries`], [`super::commands`] and [`super::server_commands`] for the requests, and
-//! [`super::transport`] for the socket.
+//! See [`super::queries`], [`super::commands`] and [`super::server_commands`] for the requests.
 
 use std::sync::Arc;
 

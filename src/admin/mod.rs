@@ -1,15 +1,14 @@
 //! Handles the requests of an operator, with the same code for a running server and for the data
 //! file of a stopped server.
 //!
-//! A command reaches a running server through a Unix socket.
+//! [`crate::admin_server`] receives the requests to a running server.
 //!
 //! | module | content |
 //! |---|---|
-//! | `protocol`, `error` | the requests and errors |
+//! | `protocol`, `filters`, `error` | the requests, their filters, and errors |
 //! | `authorization` | which requests a principal may send |
 //! | `audit` | the log of all changes |
 //! | `access` | sign-ins, invites and passwords of browsers |
-//! | `import_requests` | settings of agents, agents and forms of imports |
 //! | `account_requests` | fields of the requests about accounts |
 //! | `handler` | dispatch of each request by its type |
 //! | `queries` | requests that only read |
@@ -20,7 +19,6 @@
 //! | `following` | requests to a process that follows a backup |
 //! | `context` | the store, the config and the hooks of the server, for all of these |
 //! | `responses` | the JSON rows of the responses |
-//! | `transport` | server and client of the Unix socket |
 //!
 //! See [`crate::cli`] for the output on a terminal, and [`crate::domain`] for the rules.
 
@@ -32,20 +30,19 @@ mod commands;
 mod context;
 mod destinations;
 mod error;
+mod filters;
 mod flow_health;
 mod following;
 mod gateways;
 mod handler;
-mod import_requests;
 mod protocol;
 mod queries;
 mod responses;
 mod server_commands;
 mod status;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod text;
-pub(crate) mod transport;
 mod warnings;
 
 pub(crate) use account_requests::{AccountInvite, AuditFilter};
@@ -53,11 +50,11 @@ pub(crate) use context::ServerHooks;
 pub(crate) use error::{AdminError, ErrorCode};
 pub(crate) use following::FollowerHooks;
 pub(crate) use handler::AdminHandler;
-pub(crate) use import_requests::{AgentSettings, FormImport, ImportedAgent, ImportedForm};
 pub(crate) use protocol::{
     AdminCommand, AdminQuery, AdminRequest, CustomerFilter, JobSelector, LeadSelection, ListFilter,
     SearchLimits, ServerCommand, SlotFilter,
 };
+pub(crate) use protocol::{AgentSettings, FormImport, ImportedAgent, ImportedForm};
 pub(crate) use responses::{
     AccountRow, AgentRow, AuditRow, BookingRow, CalendarRow, CheckRow, CopyRow, CustomerRow,
     DeadLetterRow, DeliveryRow, DestinationRow, DestinationStatsRow, DestinationTestRow, DraftRow,
@@ -66,5 +63,3 @@ pub(crate) use responses::{
     ReloadRow, SignatureRow, SlotRow, StatusRow, SubmissionRow, TraceRow,
 };
 pub(crate) use server_commands::write_test_result;
-pub(crate) use transport::client::AdminClient;
-pub(crate) use transport::server::{HandlerSource, SocketServer, socket_path};

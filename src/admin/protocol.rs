@@ -1,50 +1,29 @@
-//! Defines the requests of an operator and the lines of a response.
+//! Defines the requests of an operator.
 //!
-//! On the socket, a request is one line of JSON. The response is `{"row":…}` for each row, then
-//! `{"done":true}` or `{"error":{"code":…,"message":…}}`.
-//!
-//! See [`super::responses`] for the rows, and [`super::error`] for the errors.
+//! See [`super::filters`] for the filters, [`super::responses`] for the rows of a response,
+//! [`super::error`] for the errors, and [`crate::admin_server`] for the paths of the requests.
 
 use jiff::civil::{Date, Time};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::domain::access::Role;
 use crate::domain::calendar_feed::FeedTarget;
-use crate::domain::day_range::DayRange;
-use crate::domain::delivery::{Delivery, Event};
 use crate::domain::event::EventKind;
 use crate::domain::ids::{
-    AccountName, AgentName, BookingId, CalendarName, Customer, DestinationName, FlowName,
-    GatewayName, JobId, LeadId, SubmissionId, TeamName,
+    AccountName, AgentName, BookingId, Customer, DestinationName, FlowName, GatewayName, JobId,
+    LeadId, SubmissionId, TeamName,
 };
 use crate::domain::phone_number::PhoneNumber;
-use crate::domain::rate_limiter::Rate;
-use crate::domain::time::Timestamp;
 
 use super::account_requests::{AccountInvite, AuditFilter};
-use super::error::AdminError;
-use super::import_requests::{AgentSettings, FormImport, ImportedAgent};
-
-/// Maximum size of a request in bytes. Only a corrected payload can be large, at most as large as
-/// the message.
-pub(super) const REQUEST_BYTES_MAX: usize = 8 << 20;
-
-/// Line of a response.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum ResponseLine {
-    /// Row with one object.
-    Row(Value),
-    /// End of a successful response.
-    Done(bool),
-    /// End of a response with an error.
-    Error(AdminError),
-}
+pub(super) use super::filters::max_rows;
+pub use super::filters::{
+    CustomerFilter, JobSelector, LeadSelection, ListFilter, SearchLimits, SlotFilter,
+};
 
 /// Request of an operator. Its type decides where it runs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "no such request, or wrong fields")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
 pub enum AdminRequest {
     /// Reads rows. Also runs on the file of a stopped server.
     Query(AdminQuery),
@@ -74,7 +53,7 @@ impl From<ServerCommand> for AdminRequest {
 
 /// Request that reads rows of a snapshot and changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "request", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum AdminQuery {
     /// Status of the server or file: one row.
     Status,
@@ -110,11 +89,19 @@ pub enum AdminQuery {
     /// Details of a booking.
     Booking { id: BookingId },
     /// Timelines of everything that a text means: an ID, a token, or a customer.
-    Trace { text: String, limits: SearchLimits },
+    Trace {
+        text: String,
+        #[serde(default)]
+        limits: SearchLimits,
+    },
     /// Customers whose forms match, the newest form first.
     Customers(CustomerFilter),
     /// Everything about the customer with this phone number or ID.
-    Customer { name: String, limits: SearchLimits },
+    Customer {
+        name: String,
+        #[serde(default)]
+        limits: SearchLimits,
+    },
     /// Bookable slots with their number of taken places, in order of time.
     Slots(SlotFilter),
     /// Calendars of the config, by name.
@@ -146,7 +133,7 @@ pub enum AdminQuery {
 /// Request that changes rows. Each consists of one or more named transactions of the store, and the
 /// response is one row with the result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "request", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum AdminCommand {
     /// Retries dead letters.
     RetryDeadLetters(JobSelector),
@@ -170,6 +157,7 @@ pub enum AdminCommand {
         name: AgentName,
         /// Team whose leads the agent gets.
         team: TeamName,
+        #[serde(default)]
         settings: AgentSettings,
     },
     /// Changes the settings of an agent. Settings that are `None` stay unchanged.
@@ -177,6 +165,7 @@ pub enum AdminCommand {
         name: AgentName,
         /// New team of the agent. `None`: unchanged.
         team: Option<TeamName>,
+        #[serde(default)]
         settings: AgentSettings,
     },
     /// Pauses an agent, who gets no new leads until resumed.
@@ -197,6 +186,7 @@ pub enum AdminCommand {
     ImportAgents {
         agents: Vec<ImportedAgent>,
         /// `true` if the request only counts the changes.
+        #[serde(default)]
         dry_run: bool,
     },
     /// Stores forms of another program.
@@ -210,6 +200,7 @@ pub enum AdminCommand {
         /// Known name of the customer.
         customer: Customer,
         /// `true` if the request only counts the rows.
+        #[serde(default)]
         dry_run: bool,
     },
     /// Makes an account of the dashboard, and a one-time link with which its password is set.
@@ -245,7 +236,7 @@ pub enum AdminCommand {
 
 /// Request that only a running server can execute: one row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "request", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ServerCommand {
     /// Sends a test to a destination. After the row, an error follows if the destination rejected
     /// the test. The store records nothing about the test. If no server runs, the command line
@@ -281,149 +272,55 @@ pub enum ServerCommand {
     Promote,
 }
 
-/// Limits of a request that searches tables without an index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SearchLimits {
-    /// Maximum number of results. 0: no limit.
-    pub rows: usize,
-    /// Maximum number of rows read in each table. 0: no limit.
-    pub scan: u64,
+/// Weight and limits of an agent. `None` leaves a setting unchanged; for a new agent it means the
+/// default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentSettings {
+    /// Weight, from 1 to 1000. Default for a new agent: 1.
+    pub weight: Option<u32>,
+    /// Maximum number of open leads. 0: no limit, the default for a new agent.
+    pub max_leads: Option<u32>,
+    /// Maximum number of leads per day, in the time zone of the business. 0: no limit, the default
+    /// for a new agent.
+    pub max_leads_per_day: Option<u32>,
 }
 
-/// Filter of a search for customers.
+/// Agent in a file to import.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CustomerFilter {
-    /// Part of a phone number, ID, name or answer. `None`: all customers.
-    pub text: Option<String>,
-    /// Flow of the forms. `None`: all flows.
-    pub flow: Option<FlowName>,
-    /// Time of the oldest form, in UTC. `None`: no limit.
-    pub since: Option<Timestamp>,
-    pub limits: SearchLimits,
+#[serde(deny_unknown_fields)]
+pub struct ImportedAgent {
+    /// Line number in the file.
+    pub line: u64,
+    pub name: AgentName,
+    pub team: TeamName,
+    #[serde(default)]
+    pub settings: AgentSettings,
 }
 
-/// Calendar and days of a list of slots.
+/// Forms in a file to import.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SlotFilter {
-    /// Calendar name. `None`: all calendars.
-    pub calendar: Option<CalendarName>,
-    /// Days by name, instead of `from` and `to`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub days: Option<DayRange>,
-    /// First day. `None`: today.
-    pub from: Option<Date>,
-    /// Last day, inclusive. `None`: one week including the first day.
-    pub to: Option<Date>,
-    /// Maximum number of rows. 0: no limit.
-    pub limit: usize,
-}
-
-/// Filter of a list. A row must match all fields that are set.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListFilter {
-    /// State of the rows, by its name.
-    pub state: Option<String>,
-    /// Flow of the rows.
-    pub flow: Option<FlowName>,
-    /// Time of the oldest row, in UTC.
-    pub since: Option<Timestamp>,
-    /// Agent of the rows.
-    pub agent: Option<AgentName>,
-    /// Destination of the rows.
-    pub destination: Option<DestinationName>,
-    /// Event of the rows.
-    pub event: Option<EventKind>,
-    /// Calendar of the rows.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub calendar: Option<CalendarName>,
-    /// Days of the rows, in the time zone of their calendar.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub days: Option<DayRange>,
-    /// Maximum number of rows. 0: no limit.
-    pub limit: usize,
-}
-
-impl ListFilter {
-    /// Returns `true` if rows of the time `at` are too old for the filter.
-    pub(super) fn starts_after(&self, at: Timestamp) -> bool {
-        self.since.is_some_and(|since| at < since)
-    }
-
-    /// Returns `true` if rows in this state match.
-    pub(super) fn matches_state(&self, state: &str) -> bool {
-        self.state.as_ref().is_none_or(|wanted| wanted == state)
-    }
-
-    /// Returns `true` if rows of this flow match.
-    pub(super) fn matches_flow(&self, flow: Option<&FlowName>) -> bool {
-        self.flow.is_none() || self.flow.as_ref() == flow
-    }
-
-    /// Returns `true` if rows of this agent match.
-    pub(super) fn matches_agent(&self, agent: Option<&str>) -> bool {
-        self.agent.is_none() || self.agent.as_ref().map(AgentName::as_str) == agent
-    }
-
-    /// Returns `true` if this delivery of this event matches by destination, event and flow.
-    pub(super) fn matches_delivery(&self, delivery: &Delivery, event: &Event) -> bool {
-        let is_to = |wanted: &DestinationName| delivery.destination == *wanted;
-        self.destination.as_ref().is_none_or(is_to)
-            && self.event.is_none_or(|wanted| event.kind == wanted)
-            && self.matches_flow(event.flow.as_ref())
-    }
-}
-
-/// Converts the limit of a request to a number of rows: 0 is no limit.
-pub(super) const fn max_rows(limit: usize) -> usize {
-    if limit == 0 { usize::MAX } else { limit }
-}
-
-/// Selection of dead letters or waiting deliveries.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum JobSelector {
-    /// Single job, selected by its ID.
-    One {
-        id: JobId,
-        /// Corrected payload as JSON text, for messages and deliveries. `None`: the payload stays
-        /// unchanged.
-        payload: Option<String>,
-    },
-    /// All jobs that match a filter.
-    All {
-        /// Filter for the jobs.
-        filter: ListFilter,
-        /// `true` if the request only counts the jobs and shows the first three.
-        dry_run: bool,
-        /// Rate at which the jobs become due, if they are retried. `None`: all at once.
-        rate: Option<Rate>,
-    },
-}
-
-impl JobSelector {
-    /// Returns the dry run of the same selection. A single job has none.
-    #[must_use]
-    pub fn to_dry_run(&self) -> Self {
-        match self {
-            Self::One { .. } => self.clone(),
-            Self::All { filter, .. } => Self::All {
-                filter: filter.clone(),
-                dry_run: true,
-                rate: None,
-            },
-        }
-    }
-}
-
-/// Selection of open leads. A lead must match all fields that are set.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LeadSelection {
-    /// Agent of the leads.
-    pub agent: Option<AgentName>,
-    /// Flow of the leads.
-    pub flow: Option<FlowName>,
-    /// Time before which the leads were created, in UTC.
-    pub created_before: Option<Timestamp>,
-    /// `true` if the request only counts the leads and shows the first three.
+#[serde(deny_unknown_fields)]
+pub struct FormImport {
+    pub flow: FlowName,
+    /// `true` if each form must book a slot.
+    pub books: bool,
+    pub rows: Vec<ImportedForm>,
+    /// `true` if the request only checks the forms.
+    #[serde(default)]
     pub dry_run: bool,
+}
+
+/// Form in a file to import.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportedForm {
+    /// Line number in the file.
+    pub line: u64,
+    /// Customer. May be unknown.
+    pub customer: Customer,
+    /// Flow token that identifies the row when the file is imported again.
+    pub token: String,
+    /// Answers as the text of a JSON object.
+    pub data: String,
 }

@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
-use super::context::{BackupContext, list_generations};
+use super::catalog::{list_bases, list_generations, read_manifest};
+use super::context::BackupContext;
 use super::error::BackupError;
 use super::format::{FORMAT, Manifest, encode_part};
 use super::remote::RemoteStore;
+use super::state::Values;
 use crate::config::BackupLocation;
 use crate::domain::backup::expiry::{
     StoredBase, is_base_expired, is_generation_expired, oldest_needed_base,
 };
 use crate::domain::backup::objects::{BaseName, GENERATIONS, Generation, MANIFEST, SegmentName};
-use crate::store::DataCopy;
+use crate::store::{DataCopy, StoreError};
 
 /// Pause between two looks at the time of the next base.
 pub(super) const BASE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
@@ -21,6 +23,10 @@ pub(super) const BASE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 const LOG_WAIT_INTERVAL: Duration = Duration::from_millis(200);
 /// Maximum pause after a slice: a base takes at most half of one core.
 const PAUSE_MAX: Duration = Duration::from_millis(20);
+/// Pause before a part of a base is tried again.
+const PART_RETRY_INTERVAL: Duration = Duration::from_secs(5);
+/// Pause before the removal of expired objects is tried again.
+const REMOVAL_RETRY_INTERVAL: Duration = Duration::from_mins(1);
 /// Size of a part, in bytes.
 const PART_BYTES: usize = 8 << 20;
 
@@ -31,6 +37,8 @@ pub(super) struct BaseUpload {
     stop: Receiver<()>,
     /// Generation whose last base is known.
     known: Option<Generation>,
+    /// Time of the next removal of expired objects. `None`: after the next base.
+    removal_due_at: Option<Duration>,
 }
 
 impl BaseUpload {
@@ -44,61 +52,100 @@ impl BaseUpload {
             location,
             stop,
             known: None,
+            removal_due_at: None,
         }
     }
 
-    /// Uploads a base if one is due. Records the result.
+    /// Uploads a base if one is due, and removes expired objects. Records the results.
     pub(super) fn step(&mut self) {
-        match self.upload_due_base() {
-            Ok(()) => self.context.state.update(|state| state.base_error = None),
-            Err(error) => {
-                let text = error.to_string();
-                tracing::warn!(
-                    error = text,
-                    "the base of the backup failed: it is tried again"
-                );
-                self.context
-                    .state
-                    .update(|state| state.base_error = Some(text));
-            }
+        let uploaded = self.upload_due_base();
+        self.record(
+            uploaded,
+            "the base of the backup failed: it is tried again",
+            |state| &mut state.base_error,
+        );
+        if let Some(removed) = self.remove_if_due() {
+            self.record(
+                removed,
+                "old objects of the backup can't be removed",
+                |state| &mut state.removal_error,
+            );
+        }
+    }
+
+    /// Records the error of a task, or that it is over. Logs a new error.
+    fn record(
+        &self,
+        result: Result<(), BackupError>,
+        message: &str,
+        error_of: impl Fn(&mut Values) -> &mut Option<String>,
+    ) {
+        let error = result.err().map(|error| error.to_string());
+        let mut is_new = false;
+        self.context.state.update(|state| {
+            let last = error_of(state);
+            is_new = error.is_some() && last.is_none();
+            last.clone_from(&error);
+        });
+        if is_new {
+            tracing::warn!(error, "{message}");
         }
     }
 
     fn upload_due_base(&mut self) -> Result<(), BackupError> {
-        let state = self.context.state.read();
-        let Some(generation) = state.generation else {
+        let Some(generation) = self.context.state.read().generation else {
             return Ok(());
         };
-        let remote = self.context.open_remote(&self.location)?;
-        if self.known.as_ref() != Some(&generation) {
-            let bases = self
-                .context
-                .runtime
-                .block_on(list_bases(&remote, &generation))?;
+        if self.known.as_ref() != Some(&generation) || !self.context.state.read().is_base_known {
+            let remote = self.context.open_remote(&self.location)?;
+            let bases = list_bases(&remote, &generation);
+            let bases = self.context.runtime.block_on(bases)?;
             let last = bases.last().map(|base| base.began_at);
-            self.context.state.update(|state| state.base_at = last);
+            self.context.state.update(|state| {
+                // The generation may have changed meanwhile.
+                if state.generation.as_ref() == Some(&generation) {
+                    (state.base_at, state.is_base_known) = (last, true);
+                }
+            });
             self.known = Some(generation.clone());
         }
         let now = self.context.clock.now();
-        let last = self.context.state.read().base_at;
-        if last.is_some_and(|last| now.since(last) < self.context.settings.base_interval) {
+        let is_recent = |last| {
+            // A time that is ahead is from a wrong clock.
+            last <= now && now.since(last) < self.context.settings.base_interval
+        };
+        if self.context.state.read().base_at.is_some_and(is_recent) {
             return Ok(());
         }
-        let base = self.upload_base(&remote, &generation);
+        let remote = self.context.open_remote(&self.location)?;
+        let base = self.upload_base(remote, &generation);
         let tidied = self.context.store.tidy_change_log();
         let Some(base) = base? else { return Ok(()) };
-        tidied?;
         self.context.state.update(|state| {
             state.base_at = Some(base.began_at);
-            state.log_lost_at = None;
+            state.gap = None;
         });
-        self.remove_expired(&remote, &generation)
+        self.removal_due_at = Some(Duration::ZERO);
+        Ok(tidied?)
+    }
+
+    /// Removes expired objects after a base, and again after an error. Returns `None` if nothing is
+    /// due.
+    fn remove_if_due(&mut self) -> Option<Result<(), BackupError>> {
+        let elapsed = self.context.clock.elapsed();
+        self.removal_due_at.filter(|due_at| elapsed >= *due_at)?;
+        let generation = self.context.state.read().generation?;
+        let remote = self.context.open_remote(&self.location);
+        let removed = remote.and_then(|remote| self.remove_expired(&remote, &generation));
+        let retry_at = elapsed.saturating_add(REMOVAL_RETRY_INTERVAL);
+        self.removal_due_at = removed.is_err().then_some(retry_at);
+        Some(removed)
     }
 
     /// Uploads a base. Returns `None` if the server stops.
     fn upload_base(
         &self,
-        remote: &RemoteStore,
+        mut remote: RemoteStore,
         generation: &Generation,
     ) -> Result<Option<BaseName>, BackupError> {
         let context = &self.context;
@@ -117,9 +164,22 @@ impl BaseUpload {
             part.extend(rows.unwrap_or_default());
             if part.len() >= PART_BYTES || (is_last && !part.is_empty()) {
                 let name = format!("{folder}/{parts:08}");
-                context
-                    .runtime
-                    .block_on(remote.put(&name, encode_part(&part)))?;
+                let bytes = encode_part(&part);
+                while let Err(error) = context.runtime.block_on(remote.put(&name, bytes.clone())) {
+                    // The base goes on after an interruption of the network. Without this, a large
+                    // base would begin again, and leave its parts in the store.
+                    self.record(
+                        Err(error),
+                        "a part of the base failed: it is tried again",
+                        |s| &mut s.base_error,
+                    );
+                    if self.is_stopped_within(PART_RETRY_INTERVAL) {
+                        return Ok(None);
+                    }
+                    self.require_current(&copy, generation)?;
+                    remote = context.open_remote(&self.location)?;
+                }
+                context.state.update(|state| state.base_error = None);
                 parts = parts.saturating_add(1);
                 part.clear();
             }
@@ -136,9 +196,9 @@ impl BaseUpload {
             if self.is_stopped_within(LOG_WAIT_INTERVAL) {
                 return Ok(None);
             }
-            // The log may have been given up, or another machine promoted.
-            copy.end()?;
+            self.require_current(&copy, generation)?;
         }
+        self.require_current(&copy, generation)?;
         let manifest = Manifest {
             format: FORMAT,
             flowgate: env!("CARGO_PKG_VERSION").to_owned(),
@@ -155,6 +215,16 @@ impl BaseUpload {
             "a base of the backup is complete"
         );
         Ok(Some(base))
+    }
+
+    /// Checks that the copy and the log still belong together. The log may have been given up, or
+    /// another machine promoted.
+    fn require_current(&self, copy: &DataCopy, generation: &Generation) -> Result<(), BackupError> {
+        copy.end()?;
+        if self.context.state.read().generation.as_ref() != Some(generation) {
+            return Err(StoreError::ChangeLogLost.into());
+        }
+        Ok(())
     }
 
     /// Waits. Returns `true` if the server stops.
@@ -176,13 +246,15 @@ impl BaseUpload {
             let mut bases = Vec::new();
             let generations = list_generations(remote).await?;
             for generation in &generations {
-                let names = list_bases(remote, generation).await?;
-                bases.extend(names.into_iter().map(|name| StoredBase {
-                    generation: generation.clone(),
-                    name,
-                }));
+                for name in list_bases(remote, generation).await? {
+                    let manifest = read_manifest(remote, generation, name).await?;
+                    bases.push(StoredBase {
+                        generation: generation.clone(),
+                        name,
+                        ends_at: manifest.end.committed_at,
+                    });
+                }
             }
-            let newest = bases.iter().map(|base| base.name).max();
             let Some(oldest) = oldest_needed_base(bases.clone(), since) else {
                 return Ok(());
             };
@@ -190,9 +262,11 @@ impl BaseUpload {
                 let folder = format!("{GENERATIONS}/{generation}");
                 let is_expired =
                     generation != current && is_generation_expired(generation, &oldest);
-                let needed = |name: &str| {
-                    !is_expired && is_needed(name, generation, &oldest, &bases, newest)
-                };
+                // Only this task uploads bases of this generation. A base of another one may be in
+                // progress on another machine.
+                let complete = (generation == current).then_some(&*bases);
+                let needed =
+                    |name: &str| !is_expired && is_needed(name, generation, &oldest, complete);
                 let names = remote.list(&folder, None).await?.into_iter();
                 let expired = names.filter(|name| !needed(name));
                 let expired = expired.map(|name| format!("{folder}/{name}"));
@@ -204,13 +278,13 @@ impl BaseUpload {
     }
 }
 
-/// Returns `true` if the object `name` of a generation is needed.
+/// Returns `true` if the object `name` of a generation is needed. With `complete`, incomplete bases
+/// are not.
 fn is_needed(
     name: &str,
     generation: &Generation,
     oldest: &StoredBase,
-    complete: &[StoredBase],
-    newest: Option<BaseName>,
+    complete: Option<&[StoredBase]>,
 ) -> bool {
     let mut parts = name.split('/');
     match (parts.next(), parts.next()) {
@@ -218,27 +292,11 @@ fn is_needed(
             *generation != oldest.generation || segment.last > oldest.name.begins_after
         }),
         (Some("bases"), Some(base)) => BaseName::parse(base).is_none_or(|base| {
-            let is_complete = complete
-                .iter()
-                .any(|other| other.name == base && other.generation == *generation);
-            let is_abandoned = !is_complete && newest.is_some_and(|newest| base < newest);
+            let is_same =
+                |other: &StoredBase| other.name == base && other.generation == *generation;
+            let is_abandoned = complete.is_some_and(|complete| !complete.iter().any(is_same));
             !is_abandoned && !is_base_expired(generation, base, oldest)
         }),
         _ => true,
     }
-}
-
-/// Lists the complete bases of a generation, oldest first.
-pub(super) async fn list_bases(
-    remote: &RemoteStore,
-    generation: &Generation,
-) -> Result<Vec<BaseName>, BackupError> {
-    let names = remote.list(&generation.bases_folder(), None).await?;
-    let complete = names.iter().filter_map(|name| {
-        let (base, object) = name.split_once('/')?;
-        (object == MANIFEST)
-            .then(|| BaseName::parse(base))
-            .flatten()
-    });
-    Ok(complete.collect())
 }

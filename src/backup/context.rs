@@ -9,7 +9,6 @@ use super::remote::RemoteStore;
 use super::state::BackupState;
 use crate::clock::{Clock, Entropy};
 use crate::config::{BackupLocation, BackupSettings};
-use crate::domain::backup::objects::{GENERATIONS, Generation};
 use crate::store::Store;
 
 /// Parts of the program that the tasks use.
@@ -33,15 +32,4 @@ impl BackupContext {
         let _guard = self.runtime.enter();
         RemoteStore::open(location, &self.settings.s3, true)
     }
-}
-
-/// Lists the generations, oldest first. Other names are ignored.
-pub(super) async fn list_generations(remote: &RemoteStore) -> Result<Vec<Generation>, BackupError> {
-    let names = remote.list_folders(GENERATIONS).await?;
-    let mut generations: Vec<Generation> = names
-        .iter()
-        .filter_map(|name| Generation::parse(name))
-        .collect();
-    generations.sort_unstable();
-    Ok(generations)
 }

@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use super::error::BackupError;
 use crate::clock::Clock;
-use crate::domain::backup::copies::{copy_name, expired_copies};
+use crate::domain::backup::copies::{copy_name, expired_copies, is_part_of_copy};
 use crate::domain::time::Timestamp;
-use crate::store::{ChangeLogHeader, CopyEnd, DataCopy, FileSummary, NewFile, Store, StoreError};
+use crate::store::{
+    ChangeLogHeader, CopyEnd, DataCopy, FileSummary, NewFile, Replaces, Store, StoreError,
+    StoreOptions, require_unused,
+};
 
 /// Maximum pause after a slice of a copy beside a running server. The copy pauses for as long as
 /// the slice took, so that it uses at most half of one core.
@@ -53,7 +56,7 @@ pub fn copy_to_new_file<E: From<BackupError>>(
     };
     let summary = new.complete(&header, Some(&end.row_counts));
     let summary = summary.map_err(BackupError::from)?;
-    new.publish().map_err(BackupError::from)?;
+    new.publish(Replaces::Nothing).map_err(BackupError::from)?;
     Ok(CopiedFile {
         file,
         committed_at: end.committed_at,
@@ -102,12 +105,22 @@ fn feed_copy(
     Ok(end)
 }
 
-/// Removes all copies of `folder` but the `keep` newest. Returns the removed files.
+/// Removes all copies of `folder` but the `keep` newest, and what interrupted copies left. Returns
+/// the removed files.
 ///
 /// # Errors
 /// [`BackupError::File`] if the folder can't be read, or a copy can't be removed.
-pub fn remove_old_copies(folder: &Path, keep: usize) -> Result<Vec<PathBuf>, BackupError> {
-    let expired = expired_copies(list_names(folder)?, keep);
+pub fn remove_old_copies(
+    folder: &Path,
+    keep: usize,
+    now: Timestamp,
+) -> Result<Vec<PathBuf>, BackupError> {
+    let names = list_names(folder)?;
+    let parts = names.iter().filter(|name| is_part_of_copy(name));
+    // Another process may make a copy in the same folder.
+    let is_left = |name: &&String| require_unused(&StoreOptions::new(folder.join(name))).is_ok();
+    let mut expired: Vec<String> = parts.filter(is_left).cloned().collect();
+    expired.extend(expired_copies(names, keep, now));
     let remove = |name: String| {
         let file = folder.join(name);
         fs::remove_file(&file).map_err(BackupError::file("remove", &file))?;

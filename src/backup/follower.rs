@@ -5,16 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::context::list_generations;
+use super::catalog::{Search, list_generations};
 use super::error::BackupError;
 use super::remote::RemoteStore;
-use super::remote_restore::{LogPosition, Until, apply_base, apply_log, find_base};
+use super::remote_restore::{FoundBase, LogPosition, Until, apply_base, apply_log, find_base};
 use super::restored_file::restored_header;
 use crate::clock::Clock;
 use crate::config::{BackupLocation, S3Settings};
 use crate::domain::backup::objects::Generation;
 use crate::domain::time::Timestamp;
-use crate::store::{ChangeLogHeader, ChangeLogState, NewFile};
+use crate::store::{ChangeLogHeader, ChangeLogState, NewFile, Replaces};
 
 /// Pause between two looks at the backup.
 pub const FOLLOW_INTERVAL: Duration = Duration::from_secs(2);
@@ -37,7 +37,8 @@ struct FollowedLog {
     header: ChangeLogHeader,
     generation: Generation,
     position: LogPosition,
-    generation_checked_at: Duration,
+    /// Time of the last check for a newer generation. `None`: not yet.
+    checked_at: Option<Duration>,
 }
 
 /// Status of a file that follows a backup.
@@ -79,18 +80,20 @@ pub fn is_promoted(path: &Path, clock: &Arc<dyn Clock>) -> Result<bool, BackupEr
     }
 }
 
-/// Promotes a file that no process follows: it serves from now on.
+/// Promotes a file that no process follows: it serves from now on. Returns the time of its last
+/// commit.
 ///
 /// # Errors
 /// [`BackupError::NotFollowing`] if the file follows no backup.
-pub fn promote_file(path: &Path, clock: &Arc<dyn Clock>) -> Result<(), BackupError> {
+pub fn promote_file(path: &Path, clock: &Arc<dyn Clock>) -> Result<Timestamp, BackupError> {
     let mut file = NewFile::reopen(path, Arc::clone(clock))?;
     let header = file.header()?;
-    if !matches!(header.state, ChangeLogState::Following { .. }) {
+    let ChangeLogState::Following { committed_at, .. } = header.state else {
         return Err(BackupError::NotFollowing(path.to_owned()));
-    }
+    };
     file.commit(Some(&promoted_header(header)))?;
-    Ok(file.close()?)
+    file.close()?;
+    Ok(committed_at)
 }
 
 fn promoted_header(header: ChangeLogHeader) -> ChangeLogHeader {
@@ -123,7 +126,11 @@ impl Follower {
 
     /// Applies what is new in the backup. Records an error, and tries again at the next call.
     pub async fn step(&mut self) {
-        match self.sync().await {
+        self.step_with(Search::Recent).await;
+    }
+
+    async fn step_with(&mut self, search: Search) {
+        match self.sync(search).await {
             Ok(()) => {
                 self.synced_at = Some(self.clock.now());
                 self.error = None;
@@ -162,7 +169,7 @@ impl Follower {
     /// # Errors
     /// [`BackupError`] if there is no complete file yet, or the file can't be written.
     pub async fn promote(&mut self) -> Result<Promotion, BackupError> {
-        self.step().await;
+        self.step_with(Search::All).await;
         let committed_at = self.committed_at();
         let Some(mut log) = self.current.take() else {
             return Err(BackupError::NoFollowedFile {
@@ -177,42 +184,53 @@ impl Follower {
         })
     }
 
-    async fn sync(&mut self) -> Result<(), BackupError> {
+    async fn sync(&mut self, search: Search) -> Result<(), BackupError> {
         let mut log = match self.current.take() {
             Some(log) => log,
             None => self.open_or_restore().await?,
         };
+        let synced = self.sync_log(&mut log, search).await;
+        // The file stays open after an error. Without this, a machine could not be promoted while
+        // the store can't be reached.
+        self.current = Some(log);
+        synced
+    }
+
+    async fn sync_log(&self, log: &mut FollowedLog, search: Search) -> Result<(), BackupError> {
         let elapsed = self.clock.elapsed();
-        if elapsed.saturating_sub(log.generation_checked_at) >= GENERATION_CHECK_INTERVAL {
-            log.generation_checked_at = elapsed;
+        let is_fresh = |at| elapsed.saturating_sub(at) < GENERATION_CHECK_INTERVAL;
+        let is_check_due = !log.checked_at.is_some_and(is_fresh);
+        let search = if is_check_due { Search::All } else { search };
+        if search == Search::All {
             if self.has_newer_generation(&log.generation).await? {
                 // The file keeps its content until the new one is complete.
-                log.file.close()?;
-                drop(log);
-                log = self.restore().await?;
+                *log = self.restore().await?;
+                return Ok(());
             }
+            log.checked_at = Some(elapsed);
         }
-        let applied = match self.apply_new(&mut log).await {
+        match self.apply_new(log, search).await {
             // The commits after the last applied one were removed, for example after a long stop.
-            Err(BackupError::Gap { .. }) => {
-                log.file.close()?;
-                drop(log);
-                log = self.restore().await?;
+            Err(gap @ BackupError::Gap { .. }) => {
+                let base = find_base(&self.remote, None).await?;
+                // Without this, each step would restore everything and meet the same gap.
+                if !is_newer(&base, log) {
+                    return Err(gap);
+                }
+                *log = self.restore().await?;
                 Ok(())
             }
             applied => applied,
-        };
-        self.current = Some(log);
-        applied
+        }
     }
 
-    async fn apply_new(&self, log: &mut FollowedLog) -> Result<(), BackupError> {
-        let until = Until::Time(None);
+    async fn apply_new(&self, log: &mut FollowedLog, search: Search) -> Result<(), BackupError> {
         let applied = apply_log(
             &self.remote,
             &log.generation,
             log.position,
-            until,
+            Until::Time(None),
+            search,
             &mut log.file,
         )
         .await?;
@@ -259,25 +277,31 @@ impl Follower {
             generation,
             position,
             header,
-            generation_checked_at: Duration::ZERO,
+            checked_at: None,
         })
     }
 
     /// Restores the newest data into a new file, which then takes the place of the old one.
     async fn restore(&self) -> Result<FollowedLog, BackupError> {
         let base = find_base(&self.remote, None).await?;
+        let replaces = if self.path.exists() {
+            Replaces::Any
+        } else {
+            Replaces::Nothing
+        };
         let mut file = NewFile::create(&self.path, Arc::clone(&self.clock))?;
         let start = apply_base(&self.remote, &base, &mut file).await?;
         let generation = base.generation;
-        let until = Until::Time(None);
-        let position = apply_log(&self.remote, &generation, start, until, &mut file).await?;
+        let (until, search) = (Until::Time(None), Search::All);
+        let position =
+            apply_log(&self.remote, &generation, start, until, search, &mut file).await?;
         let header = ChangeLogHeader {
             lineage: base.manifest.end.lineage,
             ..ChangeLogHeader::default()
         };
         let header = following_header(&header, &generation, position);
         let summary = file.complete(&header, None)?;
-        file.publish()?;
+        file.publish(replaces)?;
         tracing::info!(
             backup.generation = generation.to_string(),
             backup.rows = summary.rows,
@@ -288,9 +312,15 @@ impl Follower {
             header,
             generation,
             position,
-            generation_checked_at: self.clock.elapsed(),
+            checked_at: Some(self.clock.elapsed()),
         })
     }
+}
+
+/// Returns `true` if the base has commits that the file lacks.
+fn is_newer(base: &FoundBase, log: &FollowedLog) -> bool {
+    let end = base.manifest.end.last_entry;
+    (&base.generation, end) > (&log.generation, log.position.applied)
 }
 
 fn following_header(

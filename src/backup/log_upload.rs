@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use super::context::{BackupContext, list_generations};
+use super::catalog::list_generations;
+use super::context::BackupContext;
+use super::continuity::{LocalLog, find_uploaded};
 use super::error::BackupError;
 use super::format::encode_segment;
 use super::remote::RemoteStore;
@@ -64,8 +66,8 @@ impl LogUpload {
                 // The next step opens the store again, with the current secrets.
                 self.remote = None;
                 let text = error.to_string();
-                let is_new = self.context.state.read().upload_error.as_ref() != Some(&text);
-                if is_new {
+                // The text of a lasting error differs each time: it has the time of the request.
+                if self.context.state.read().upload_error.is_none() {
                     tracing::warn!(error = text, "the backup can't upload: it tries again");
                 }
                 self.context
@@ -136,25 +138,32 @@ impl LogUpload {
         {
             return Ok(Some(current));
         }
-        if let Some(problem) = self.find_other_owner(remote, &header)? {
+        let generations = self.context.runtime.block_on(list_generations(remote))?;
+        let label = remote.label();
+        if let Some(problem) = find_other_owner(label, &generations, recorded.as_ref(), &header) {
             self.stop(problem)?;
             self.stopped_at = Some(elapsed);
             return Ok(None);
         }
         self.stopped_at = None;
-        let generation = match recorded {
-            Some(generation) => generation,
-            None => self.begin_generation(&header)?,
+        let continued = match recorded {
+            Some(generation) => self.continue_generation(remote, generation)?,
+            None => None,
         };
-        let uploaded = self.first_waiting()?.saturating_sub(1);
+        let (generation, uploaded) = match continued {
+            Some(continued) => continued,
+            None => self.begin_generation(generations.last())?,
+        };
         self.context.state.update(|state| {
             if state.generation.as_ref() != Some(&generation) {
-                state.base_at = None;
+                (state.base_at, state.is_base_known) = (None, false);
             }
             state.generation = Some(generation.clone());
             state.uploaded = uploaded;
             state.stopped = None;
         });
+        // A kill may have come between an upload and the removal of its entries.
+        self.context.store.trim_change_log(uploaded)?;
         Ok(Some(CurrentLog {
             generation,
             uploaded,
@@ -162,40 +171,39 @@ impl LogUpload {
         }))
     }
 
-    /// Returns the number of the first entry that may not be uploaded yet.
-    fn first_waiting(&self) -> Result<u64, BackupError> {
-        let (header, _) = self.context.store.change_log_state()?;
-        let first = self.context.store.first_change_log_entry()?;
-        let after = header.begins_after.saturating_add(1);
-        Ok(first.map_or(after, |first| first.max(after)))
-    }
-
-    /// Returns the reason for which the objects belong to another machine or to other data.
-    fn find_other_owner(
+    /// Returns the generation with the number of the last commit in the object store. Returns
+    /// `None` if the log of the file does not continue what is there.
+    fn continue_generation(
         &self,
         remote: &RemoteStore,
-        header: &ChangeLogHeader,
-    ) -> Result<Option<String>, BackupError> {
-        let generations = self.context.runtime.block_on(list_generations(remote))?;
-        let label = remote.label();
-        let Some(newest) = generations.last() else {
+        generation: Generation,
+    ) -> Result<Option<(Generation, u64)>, BackupError> {
+        let store = &self.context.store;
+        let mut gap = None;
+        if self.context.state.read().generation.is_none() && !store.has_logged_all_commits()? {
+            gap = Some("another flowgate version has changed the data file");
+        }
+        let found = find_uploaded(store, remote, &generation);
+        let uploaded = self.context.runtime.block_on(found)?;
+        if uploaded.is_none() {
+            gap = gap.or(Some(
+                "the data file does not continue what is there: it is an older file or a copy, or the place is new",
+            ));
+        }
+        if let Some(reason) = gap {
+            store.execute_blocking(EndChangeLog)?;
+            self.record_gap(reason);
             return Ok(None);
-        };
-        let problem = match &header.lineage {
-            Some(own) if generations.iter().all(|other| other.lineage == own.id) => {
-                (newest.epoch > own.epoch).then(|| {
-                    format!(
-                        "nothing is uploaded to {label}, because the data continues on another machine that was restored or promoted \
-                         later: stop this server, or restore from {label} with --force"
-                    )
-                })
-            }
-            _ => Some(format!(
-                "nothing is uploaded to {label}, because it has backups of other data: set `backup.url` to another place, or restore \
-                 from {label}"
-            )),
-        };
-        Ok(problem)
+        }
+        Ok(uploaded.map(|uploaded| (generation, uploaded)))
+    }
+
+    fn record_gap(&self, reason: &'static str) {
+        let now = self.context.clock.now();
+        tracing::error!("the backup begins again with a new base, because {reason}");
+        self.context
+            .state
+            .update(|state| state.gap = Some((now, reason)));
     }
 
     fn stop(&self, problem: String) -> Result<(), BackupError> {
@@ -209,28 +217,37 @@ impl LogUpload {
         Ok(())
     }
 
-    /// Begins a generation: from now on, the log records every commit.
-    fn begin_generation(&self, header: &ChangeLogHeader) -> Result<Generation, BackupError> {
-        let now = self.context.clock.now();
+    /// Begins a generation: from now on, the log records every commit. Returns the generation with
+    /// the number of the last commit before it.
+    fn begin_generation(
+        &self,
+        newest: Option<&Generation>,
+    ) -> Result<(Generation, u64), BackupError> {
+        let store = &self.context.store;
+        let (header, _) = store.change_log_state()?;
         if header.state == ChangeLogState::Overflowed {
-            tracing::error!(
-                "the change log outgrew backup.max_change_log and was given up: a new base begins"
-            );
-            self.context
-                .state
-                .update(|state| state.log_lost_at = Some(now));
+            self.record_gap("more commits waited than backup.max_change_log allows");
         }
-        let lineage = header.lineage.clone().unwrap_or_else(|| Lineage {
-            id: self.random_id(),
-            epoch: 0,
-        });
+        let own = header.lineage;
+        let own_epoch = own.as_ref().map_or(0, |own| own.epoch);
+        // With a higher epoch than all others, the order of generations does not depend on the wall
+        // clock, and other machines see the new owner.
+        let next = newest.map_or(0, |newest| newest.epoch.saturating_add(1));
+        let lineage = Lineage {
+            id: own.map_or_else(|| self.random_id(), |own| own.id),
+            epoch: if own_epoch == Lineage::RESTORED {
+                next
+            } else {
+                own_epoch.max(next)
+            },
+        };
         let generation = Generation {
             epoch: lineage.epoch,
-            began_at: now,
+            began_at: self.context.clock.now(),
             lineage: lineage.id.clone(),
         };
-        self.context.store.tidy_change_log()?;
-        self.context.store.execute_blocking(BeginChangeLog {
+        store.tidy_change_log()?;
+        store.execute_blocking(BeginChangeLog {
             state: ChangeLogState::Generation {
                 name: generation.to_string(),
             },
@@ -240,7 +257,8 @@ impl LogUpload {
             backup.generation = generation.to_string(),
             "a generation of the backup begins"
         );
-        Ok(generation)
+        let begins_after = LocalLog::read(store)?.begins_after;
+        Ok((generation, begins_after))
     }
 
     fn random_id(&self) -> String {
@@ -248,6 +266,31 @@ impl LogUpload {
         self.context.entropy.fill(&mut bytes);
         format!("{:016x}", u64::from_le_bytes(bytes))
     }
+}
+
+/// Returns the reason for which the objects belong to another machine or to other data.
+fn find_other_owner(
+    label: &str,
+    generations: &[Generation],
+    recorded: Option<&Generation>,
+    header: &ChangeLogHeader,
+) -> Option<String> {
+    let newest = generations.last()?;
+    let own = header.lineage.as_ref();
+    let Some(own) = own.filter(|own| generations.iter().all(|other| other.lineage == own.id))
+    else {
+        return Some(format!(
+            "nothing is uploaded to {label}, because it has backups of other data: set `backup.url` to another place, or restore \
+             from {label}"
+        ));
+    };
+    let has_later_owner = newest.epoch > own.epoch || recorded.is_some_and(|own| newest > own);
+    has_later_owner.then(|| {
+        format!(
+            "nothing is uploaded to {label}, because the data continues on another machine that was restored or promoted later: stop \
+             this server, or restore from {label} with --force"
+        )
+    })
 }
 
 fn segment_name(first: &ChangeLogEntry, last: &ChangeLogEntry) -> SegmentName {

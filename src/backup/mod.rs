@@ -11,6 +11,8 @@
 //! | `service` | the tasks of a server |
 //! | `log_upload` | upload of the commits, and the owner of the objects |
 //! | `base_upload` | upload of all rows, and the removal of old objects |
+//! | `continuity` | comparison of the change log with its objects |
+//! | `catalog` | lists of generations, bases and segments |
 //! | `remote_restore` | the newest base at or before a time, and the commits after it |
 //! | `restored_file` | the replacement of a data file by a restored one |
 //! | `follower` | a second data file, a few seconds behind |
@@ -23,7 +25,9 @@
 //! rules.
 
 mod base_upload;
+mod catalog;
 mod context;
+mod continuity;
 mod copies;
 mod error;
 mod follower;

@@ -16,7 +16,7 @@ use super::http_connector::OwnConnector;
 use crate::config::{BackupLocation, S3Settings, SecretRef};
 use crate::net::{AddressPolicy, HttpClient};
 
-/// Number of objects that are read or removed at the same time.
+/// Number of objects that are removed at the same time.
 const PARALLEL_REQUESTS: usize = 16;
 /// Retries of one request by `object_store` itself. The tasks of the backup try again anyway.
 const RETRIES: usize = 2;
@@ -106,10 +106,11 @@ impl RemoteStore {
         object.bytes().await.map_err(failed)
     }
 
-    /// Reads objects and passes them to `each` in order.
+    /// Reads objects, `parallel` at the same time, and passes them to `each` in order.
     pub(super) async fn get_all(
         &self,
         names: Vec<String>,
+        parallel: usize,
         mut each: impl FnMut(&str, Bytes) -> Result<bool, BackupError>,
     ) -> Result<(), BackupError> {
         let get = |name: String| async move {
@@ -118,7 +119,7 @@ impl RemoteStore {
         };
         let mut objects = futures_util::stream::iter(names)
             .map(get)
-            .buffered(PARALLEL_REQUESTS);
+            .buffered(parallel);
         while let Some((name, bytes)) = objects.next().await {
             if !each(&name, bytes?)? {
                 return Ok(());

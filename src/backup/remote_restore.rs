@@ -1,17 +1,18 @@
 //! Reads a continuous backup: the newest base at or before a time, and the commits after it.
 
-use super::base_upload::list_bases;
-use super::context::list_generations;
+use super::catalog::{Search, list_bases, list_generations, list_segments, read_manifest};
 use super::error::BackupError;
-use super::format::{FORMAT, Manifest, decode_part, decode_segment};
+use super::format::{Manifest, decode_part, decode_segment};
 use super::remote::RemoteStore;
-use crate::domain::backup::objects::{BaseName, Generation, MANIFEST, SegmentName, chain_segments};
+use crate::domain::backup::objects::{BaseName, Generation, SegmentName, chain_segments};
 use crate::domain::time::Timestamp;
 use crate::store::{CopyEnd, NewFile};
 
-/// Number of commits before the base in whose segments its first commits may be. A segment never
-/// has more.
-const SEGMENT_COMMITS_MAX: u64 = 250_000;
+/// Number of parts of a base that are read at the same time. All of them share the time limit of a
+/// request, so more would fail on a slow line.
+const PARALLEL_PARTS: usize = 3;
+/// Number of segments that are read at the same time. Most segments are small.
+const PARALLEL_SEGMENTS: usize = 12;
 
 /// Base from which a restore begins.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub(super) struct FoundBase {
     pub(super) generation: Generation,
     pub(super) name: BaseName,
     pub(super) manifest: Manifest,
+    /// Start of a later generation that has no complete base yet.
+    pub(super) later_began_at: Option<Timestamp>,
 }
 
 /// Position in a log: the last commit that was applied.
@@ -29,26 +32,26 @@ pub(super) struct LogPosition {
 }
 
 /// Finds the newest complete base of the newest generation whose data is not newer than `until`.
+/// The result names a later generation whose commits can't be restored yet.
 pub(super) async fn find_base(
     remote: &RemoteStore,
     until: Option<Timestamp>,
 ) -> Result<FoundBase, BackupError> {
+    let mut later_began_at = None;
     for generation in list_generations(remote).await?.into_iter().rev() {
         for name in list_bases(remote, &generation).await?.into_iter().rev() {
-            let path = format!("{}/{MANIFEST}", generation.base_folder(name));
-            let bytes = remote.get(&path).await?;
-            let manifest: Manifest = serde_json::from_slice(&bytes)
-                .map_err(|_| BackupError::DamagedObject(path.clone()))?;
-            if manifest.format != FORMAT {
-                return Err(BackupError::UnknownFormat(manifest.format));
-            }
+            let manifest = read_manifest(remote, &generation, name).await?;
             if until.is_none_or(|until| manifest.end.committed_at <= until) {
                 return Ok(FoundBase {
                     generation,
                     name,
                     manifest,
+                    later_began_at,
                 });
             }
+        }
+        if until.is_none_or(|until| generation.began_at <= until) {
+            later_began_at = Some(generation.began_at);
         }
     }
     Err(BackupError::NoBase {
@@ -69,7 +72,9 @@ pub(super) async fn apply_base(
         file.apply(decode_part(name, &bytes)?)?;
         Ok(true)
     };
-    remote.get_all(parts.collect(), apply).await?;
+    remote
+        .get_all(parts.collect(), PARALLEL_PARTS, apply)
+        .await?;
     let CopyEnd {
         last_entry,
         committed_at,
@@ -80,7 +85,7 @@ pub(super) async fn apply_base(
         committed_at,
     };
     let until = Until::Number(last_entry);
-    let reached = apply_log(remote, &base.generation, start, until, file).await?;
+    let reached = apply_log(remote, &base.generation, start, until, Search::All, file).await?;
     if reached.applied < last_entry {
         return Err(BackupError::Gap {
             label: remote.label().to_owned(),
@@ -117,20 +122,24 @@ pub(super) async fn apply_log(
     generation: &Generation,
     from: LogPosition,
     until: Until,
+    search: Search,
     file: &mut NewFile,
 ) -> Result<LogPosition, BackupError> {
     let folder = generation.log_folder();
-    let offset = format!("{:020}", from.applied.saturating_sub(SEGMENT_COMMITS_MAX));
-    let names = remote.list(&folder, Some(&offset)).await?;
-    let segments: Vec<SegmentName> = names
-        .iter()
-        .filter_map(|name| SegmentName::parse(name))
-        .collect();
-    let chain = chain_segments(segments.clone(), from.applied);
-    let end = chain.last().map_or(from.applied, |last| last.last);
-    let has_gap = segments
-        .iter()
-        .any(|segment| segment.first > end && until.includes(segment.first, segment.first_at));
+    let find_chain = async |search| {
+        let segments = list_segments(remote, generation, from.applied, search).await?;
+        let chain = chain_segments(segments.clone(), from.applied);
+        let end = chain.last().map_or(from.applied, |last| last.last);
+        let is_behind = |segment: &SegmentName| {
+            segment.first > end && until.includes(segment.first, segment.first_at)
+        };
+        let has_gap = segments.iter().any(is_behind);
+        Ok::<_, BackupError>((chain, end, has_gap))
+    };
+    let (mut chain, mut end, mut has_gap) = find_chain(search).await?;
+    if has_gap && search != Search::All {
+        (chain, end, has_gap) = find_chain(Search::All).await?;
+    }
     let needed = chain
         .into_iter()
         .filter(|segment| until.includes(segment.first, segment.first_at));
@@ -152,7 +161,9 @@ pub(super) async fn apply_log(
         }
         Ok(true)
     };
-    remote.get_all(paths.collect(), apply).await?;
+    remote
+        .get_all(paths.collect(), PARALLEL_SEGMENTS, apply)
+        .await?;
     if has_gap && reached.applied == end {
         return Err(BackupError::Gap {
             label: remote.label().to_owned(),

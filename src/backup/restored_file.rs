@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 
+use super::catalog::Search;
 use super::copies::list_names;
 use super::error::BackupError;
 use super::remote::RemoteStore;
@@ -20,7 +22,7 @@ use crate::domain::backup::copies::{format_file_time, newest_copy};
 use crate::domain::backup::objects::GENERATIONS;
 use crate::domain::time::Timestamp;
 use crate::store::{
-    ChangeLogHeader, CopyEnd, DataCopy, FileSummary, Lineage, NewFile, Store, StoreError,
+    ChangeLogHeader, CopyEnd, DataCopy, FileSummary, Lineage, NewFile, Replaces, Store, StoreError,
     StoreOptions, require_unused,
 };
 
@@ -46,6 +48,8 @@ pub struct RestoredFile {
     pub summary: FileSummary,
     /// Path of the file whose place the restored one took.
     pub replaced_file: Option<PathBuf>,
+    /// Start of later commits that can't be restored yet, because their base is not complete.
+    pub missing_since: Option<Timestamp>,
 }
 
 impl RestoreSource {
@@ -113,14 +117,21 @@ pub fn restore(
     };
     let header = restored_header(content.lineage);
     let summary = new.complete(&header, content.row_counts.as_ref())?;
+    // A server may have been started meanwhile, for example by its socket unit.
+    require_replaceable(options, request.force)?;
     let replaced_file = keep_old_file(&options.path, clock.now())?;
-    new.publish()?;
+    new.publish(if request.force {
+        Replaces::Any
+    } else {
+        Replaces::Nothing
+    })?;
     Ok(RestoredFile {
         file: options.path.clone(),
         source: content.source,
         committed_at: content.committed_at,
         summary,
         replaced_file,
+        missing_since: content.missing_since,
     })
 }
 
@@ -131,6 +142,7 @@ struct RestoredContent {
     lineage: Option<Lineage>,
     /// Numbers of rows of the source. `None` if they are not known.
     row_counts: Option<BTreeMap<String, u64>>,
+    missing_since: Option<Timestamp>,
 }
 
 fn feed_copy(
@@ -150,6 +162,7 @@ fn feed_copy(
         committed_at: end.committed_at,
         lineage: end.lineage,
         row_counts: Some(end.row_counts),
+        missing_since: None,
     })
 }
 
@@ -160,13 +173,15 @@ async fn feed_backup(
 ) -> Result<RestoredContent, BackupError> {
     let base = find_base(remote, at).await?;
     let start = apply_base(remote, &base, new).await?;
-    let reached = apply_log(remote, &base.generation, start, Until::Time(at), new).await?;
+    let (until, search) = (Until::Time(at), Search::All);
+    let reached = apply_log(remote, &base.generation, start, until, search, new).await?;
     let end = base.manifest.end;
     Ok(RestoredContent {
         source: format!("{} (generation {})", remote.label(), base.generation),
         committed_at: reached.committed_at,
         lineage: end.lineage,
         row_counts: Some(end.row_counts).filter(|_| reached == start),
+        missing_since: base.later_began_at,
     })
 }
 
@@ -178,12 +193,12 @@ fn feed_rows(store: &Store, new: &mut NewFile) -> Result<CopyEnd, StoreError> {
     copy.end()
 }
 
-/// Returns the header of a restored file. From its lineage, a continuous backup of the old machine
-/// sees that the data continues elsewhere.
+/// Returns the header of a restored file. Its continuous backup begins a generation with a higher
+/// epoch, from which the old machine sees that the data continues elsewhere.
 pub(super) fn restored_header(lineage: Option<Lineage>) -> ChangeLogHeader {
     ChangeLogHeader {
         lineage: lineage.map(|lineage| Lineage {
-            epoch: lineage.epoch.saturating_add(1),
+            epoch: Lineage::RESTORED,
             ..lineage
         }),
         ..ChangeLogHeader::default()
@@ -212,7 +227,10 @@ pub(super) fn keep_old_file(path: &Path, now: Timestamp) -> Result<Option<PathBu
     let replaced_file = PathBuf::from(name);
     // Some file systems have no second names.
     fs::hard_link(path, &replaced_file)
-        .or_else(|_| fs::rename(path, &replaced_file))
+        .or_else(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Err(error),
+            _ => fs::rename(path, &replaced_file),
+        })
         .map_err(BackupError::file("keep the old file as", &replaced_file))?;
     Ok(Some(replaced_file))
 }

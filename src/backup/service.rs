@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 
 use super::base_upload::{BASE_CHECK_INTERVAL, BaseUpload};
 use super::context::BackupContext;
+use super::continuity::LocalLog;
 use super::copies::{copy_store, list_names, remove_old_copies};
 use super::error::BackupError;
 use super::log_upload::{LogUpload, UPLOAD_INTERVAL};
@@ -55,6 +56,11 @@ impl BackupService {
             state: Arc::default(),
         };
         end_unused_log(&context)?;
+        if context.settings.location.is_some() {
+            // The upload corrects this as soon as it reaches the store.
+            let uploaded = LocalLog::read(store)?.probably_uploaded();
+            context.state.update(|state| state.uploaded = uploaded);
+        }
         let ((stop_tx, stop), (ended_tx, ended)) = (bounded::<()>(0), bounded::<()>(0));
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             let ended_tx = ended_tx.clone();
@@ -125,7 +131,10 @@ impl BackupService {
                 behind_seconds: super::status::seconds_behind(&context, &state),
                 base_at: state.base_at,
                 copied_at: state.copied_at,
-                problems: list_problems(&context, &state),
+                problems: list_problems(&context, &state)
+                    .into_iter()
+                    .map(|problem| problem.text)
+                    .collect(),
             })
         }
     }
@@ -161,9 +170,9 @@ fn end_unused_log(context: &BackupContext) -> Result<(), StoreError> {
 
 /// Makes a copy if the last one is old enough, and removes old ones.
 fn copy_if_due(context: &BackupContext, copies: &CopySettings) {
-    let made = find_last_copy(copies).and_then(|last| {
+    let now = context.clock.now();
+    let made = find_last_copy(copies, now).and_then(|last| {
         context.state.update(|state| state.copied_at = last);
-        let now = context.clock.now();
         if last.is_some_and(|last| now.since(last) < copies.every) {
             return Ok(());
         }
@@ -173,7 +182,7 @@ fn copy_if_due(context: &BackupContext, copies: &CopySettings) {
             backup.rows = new.summary.rows,
             "the data file was copied"
         );
-        remove_old_copies(&copies.folder, copies.keep)?;
+        remove_old_copies(&copies.folder, copies.keep, context.clock.now())?;
         context.state.update(|state| state.copied_at = Some(now));
         Ok(())
     });
@@ -182,12 +191,18 @@ fn copy_if_due(context: &BackupContext, copies: &CopySettings) {
     if let Some(error) = error.as_ref().filter(|_| is_new) {
         tracing::warn!(error, "the copy of the data file failed: it is tried again");
     }
-    context.state.update(|state| state.copy_error = error);
+    context.state.update(|state| {
+        state.is_copy_known |= error.is_none();
+        state.copy_error = error;
+    });
 }
 
-fn find_last_copy(copies: &CopySettings) -> Result<Option<Timestamp>, BackupError> {
+/// Returns the time of the last copy. A time that is ahead is from a wrong clock, and does not
+/// count.
+fn find_last_copy(copies: &CopySettings, now: Timestamp) -> Result<Option<Timestamp>, BackupError> {
     let folder = &copies.folder;
     std::fs::create_dir_all(folder).map_err(BackupError::file("create", folder))?;
     let names = list_names(folder)?;
-    Ok(names.iter().filter_map(|name| parse_copy_name(name)).max())
+    let times = names.iter().filter_map(|name| parse_copy_name(name));
+    Ok(times.filter(|at| *at <= now).max())
 }

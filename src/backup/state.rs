@@ -23,6 +23,10 @@ pub(super) struct Values {
     pub(super) reached_at: Option<Timestamp>,
     /// Start of the last complete base of this generation.
     pub(super) base_at: Option<Timestamp>,
+    /// `true` if the bases of this generation were listed.
+    pub(super) is_base_known: bool,
+    /// `true` if a copy, or the search for the last one, has succeeded.
+    pub(super) is_copy_known: bool,
     /// Time of the last copy.
     pub(super) copied_at: Option<Timestamp>,
     /// Last error of each task, until it succeeds again.
@@ -31,8 +35,10 @@ pub(super) struct Values {
     pub(super) copy_error: Option<String>,
     /// Reason for which nothing is uploaded until a person acts.
     pub(super) stopped: Option<String>,
-    /// Time at which the change log was given up, until the next base is complete.
-    pub(super) log_lost_at: Option<Timestamp>,
+    /// Error of the removal of old objects, until it succeeds again.
+    pub(super) removal_error: Option<String>,
+    /// Time and reason of the last gap in the log, until the next base is complete.
+    pub(super) gap: Option<(Timestamp, &'static str)>,
 }
 
 /// Status of the backups.
@@ -40,8 +46,8 @@ pub(super) struct Values {
 pub struct BackupStatus {
     /// Place of the continuous backup. `None`: there is none.
     pub url: Option<String>,
-    /// Age of the oldest commit that is not in the backup, in seconds, rounded up. 0: every commit
-    /// is. `None` without a continuous backup.
+    /// Age of the oldest commit that can't be restored from the backup, in seconds, rounded up. 0:
+    /// every commit can. `None` without a continuous backup.
     pub behind_seconds: Option<u64>,
     /// Start of the last complete base. `None`: there is none yet.
     pub base_at: Option<Timestamp>,

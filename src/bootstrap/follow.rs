@@ -19,7 +19,8 @@ use tokio::sync::mpsc;
 
 use super::error::ServeError;
 use super::signals::Signals;
-use crate::admin::{AdminError, AdminHandler, FollowerHooks, SocketServer, socket_path};
+use crate::admin::{AdminError, AdminHandler, FollowerHooks};
+use crate::admin_server::{SocketServer, socket_path};
 use crate::backup::{BackupError, FOLLOW_INTERVAL, FollowStatus, Follower, Promotion, is_promoted};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{BackupLocation, Config};

@@ -36,10 +36,11 @@ use super::service_manager::ServiceManager;
 use super::services::Services;
 use super::signals::Signals;
 use super::store_options::store_options;
-use crate::admin::{AdminError, AdminHandler, HandlerSource, SocketServer, socket_path};
+use crate::admin::{AdminError, AdminHandler};
+use crate::admin_server::{AdminServer, HandlerSource, Mount, SocketServer, socket_path};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::{Config, ConfigError, LimitSettings};
-use crate::http::{AppState, HealthAlerter, MetricsServer};
+use crate::http::{AppState, HealthAlerter};
 use crate::reloadable::Reloadable;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{self, LogFilter, LogGuard};
@@ -298,8 +299,10 @@ impl PreparedServer {
     ) -> Result<JoinHandle<()>, ServeError> {
         let stop = || wait_for_stop(stopped.clone());
         let (http, admin) = self.sockets.listen()?;
-        let render = metrics::start_renderer(admin_handler, recorder, stop());
-        tokio::spawn(MetricsServer::new(admin).run(render, stop()));
+        let render = metrics::start_renderer(admin_handler.clone(), recorder, stop());
+        let handler_source: Arc<HandlerSource> = Arc::new(move || Ok(admin_handler.clone()));
+        let admin = AdminServer::new(admin, handler_source, render, Mount::default());
+        tokio::spawn(admin.run(stop()));
         let config = Reloadable::part_of(&self.active, |active| Arc::clone(&active.http));
         Ok(tokio::spawn(http.run(app, config, stop(), DRAIN_TIMEOUT)))
     }

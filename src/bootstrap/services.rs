@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use super::active_config::ActiveConfig;
 use super::error::ServeError;
-use crate::admin::SocketServer;
+use crate::admin_server::SocketServer;
 use crate::backup::BackupService;
 use crate::clock::{Clock, Entropy};
 use crate::delivery::DeliveryService;

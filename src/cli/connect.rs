@@ -11,9 +11,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::admin::{
-    AdminClient, AdminError, AdminHandler, AdminQuery, AdminRequest, ErrorCode, ServerCommand,
-    StatusRow, socket_path, write_test_result,
+    AdminError, AdminHandler, AdminQuery, AdminRequest, ErrorCode, ServerCommand, StatusRow,
+    write_test_result,
 };
+use crate::admin_server::{AdminClient, socket_path};
 use crate::bootstrap::destination_test::DestinationTest;
 use crate::bootstrap::store_options::store_options;
 use crate::clock::{Clock, SystemClock};

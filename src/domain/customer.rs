@@ -15,6 +15,7 @@ use super::phone_number::PhoneNumber;
 /// Since 2026 the phone number may be absent (*Business-scoped user IDs*). Neither value is
 /// required; both are stored if present. `Debug` hides the values, because they are personal data.
 #[derive(Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Customer {
     /// Business-scoped ID, or the ID that the client of a plain flow uses.
     pub id: Option<Box<str>>,

@@ -2,6 +2,7 @@
 //! shutdown.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -9,18 +10,20 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::Request;
-use hyper::body::Incoming;
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::response::HttpResponse;
+use super::response_body::TrackedBody;
 use super::router;
 use super::state::{AppState, HttpConfig};
 use super::timeout_stream::{ConnectionPhase, TimeoutStream};
@@ -125,18 +128,18 @@ pub struct HttpServer {
 
 /// Limits for the connections of a listener.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ConnectionLimits {
+pub(crate) struct ConnectionLimits {
     /// Maximum number of open connections.
-    pub(super) max_connections: usize,
+    pub(crate) max_connections: usize,
     /// Timeout for a connection without a request.
-    pub(super) idle_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
     /// Timeout for a head, from its first byte. Also the timeout for the first byte of a new
     /// connection.
-    pub(super) head_timeout: Duration,
+    pub(crate) head_timeout: Duration,
     /// Maximum time for a next request on a connection that is open when the drain starts.
-    pub(super) drain_timeout: Duration,
+    pub(crate) drain_timeout: Duration,
     /// Maximum time for all requests that are in flight when the drain starts or arrive later.
-    pub(super) grace_period: Duration,
+    pub(crate) grace_period: Duration,
 }
 
 impl ConnectionLimits {
@@ -184,7 +187,7 @@ impl HttpServer {
     }
 
     /// Serves with any handler, like `run`.
-    pub(super) async fn serve_with<H, F>(
+    pub(crate) async fn serve_with<H, F, B>(
         self,
         handler: H,
         limits: ConnectionLimits,
@@ -192,79 +195,138 @@ impl HttpServer {
     ) where
         H: Fn(Arc<ConnectionPhase>, Request<Incoming>) -> F,
         H: Clone + Send + Sync + 'static,
-        F: Future<Output = HttpResponse> + Send + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let permits = Arc::new(Semaphore::new(limits.max_connections));
-        let all = u32::try_from(limits.max_connections).unwrap_or(u32::MAX);
-        let drain = CancellationToken::new();
-        let spawn_connection = |stream, permit: OwnedSemaphorePermit| {
-            let connection = serve_connection(stream, limits, handler.clone(), drain.clone());
-            tokio::spawn(async move {
-                connection.await;
-                drop(permit);
-            });
+        let drain_backlog = !self.is_inherited;
+        serve_listener(self.listener, drain_backlog, handler, limits, stop).await;
+    }
+}
+
+/// Listener of a kind of socket.
+pub(crate) trait Listener {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// Waits for the next connection.
+    fn accept_stream(&self) -> impl Future<Output = io::Result<Self::Stream>>;
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept_stream(&self) -> io::Result<TcpStream> {
+        let (stream, _) = self.accept().await?;
+        // Nagle's algorithm would only delay responses: each is sent in large pieces.
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+}
+
+impl Listener for UnixListener {
+    type Stream = UnixStream;
+
+    async fn accept_stream(&self) -> io::Result<UnixStream> {
+        self.accept().await.map(|(stream, _)| stream)
+    }
+}
+
+/// Serves the connections of `listener` until `stop` resolves, then drains as [`HttpServer::run`]
+/// does. If `drain_backlog` is `true`, the connections in the system's queue are served too.
+pub(crate) async fn serve_listener<L, H, F, B>(
+    listener: L,
+    drain_backlog: bool,
+    handler: H,
+    limits: ConnectionLimits,
+    stop: impl Future<Output = ()>,
+) where
+    L: Listener,
+    H: Fn(Arc<ConnectionPhase>, Request<Incoming>) -> F,
+    H: Clone + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let permits = Arc::new(Semaphore::new(limits.max_connections));
+    let all = u32::try_from(limits.max_connections).unwrap_or(u32::MAX);
+    let drain = CancellationToken::new();
+    let spawn_connection = |stream, permit: OwnedSemaphorePermit| {
+        let connection = serve_connection(stream, limits, handler.clone(), drain.clone());
+        tokio::spawn(async move {
+            connection.await;
+            drop(permit);
+        });
+    };
+    accept_connections(&listener, &permits, &spawn_connection, stop).await;
+    // Connections in the system's queue would be reset, so they are accepted now. The next server
+    // accepts the connections of an inherited socket.
+    for _ in 0..if drain_backlog { BACKLOG } else { 0 } {
+        let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+            break;
         };
-        let mut stop = pin!(stop);
-        let [shortest, longest] = ACCEPT_BACKOFF;
-        let mut pause = shortest;
-        loop {
-            // At the maximum the server accepts nothing. New connections wait in the system's
-            // queue.
-            let accepted = async {
-                let permit = Arc::clone(&permits).acquire_owned().await;
-                (permit, self.listener.accept().await)
-            };
-            let (permit, accepted) = tokio::select! {
-                () = &mut stop => break,
-                accepted = accepted => accepted,
-            };
-            match (permit, accepted) {
-                (Ok(permit), Ok((stream, _))) => {
-                    pause = shortest;
-                    spawn_connection(stream, permit);
-                }
-                (_, Err(error)) => {
-                    let pause_ms = pause.as_millis();
-                    tracing::warn!(%error, pause_ms, "can't accept connections");
-                    tokio::time::sleep(pause).await;
-                    pause = pause.saturating_mul(2).min(longest);
-                }
-                // The semaphore is never closed.
-                (Err(_), Ok(_)) => break,
+        let accepted = timeout(BACKLOG_ACCEPT_TIMEOUT, listener.accept_stream()).await;
+        let Ok(Ok(stream)) = accepted else {
+            break;
+        };
+        spawn_connection(stream, permit);
+    }
+    drop(listener);
+    drain.cancel();
+    let closed = timeout(limits.grace_period, permits.acquire_many(all)).await;
+    if closed.is_err() {
+        tracing::warn!("connections were still open at the end of the drain and are closed");
+    }
+}
+
+/// Accepts connections until `stop` resolves.
+async fn accept_connections<L: Listener>(
+    listener: &L,
+    permits: &Arc<Semaphore>,
+    spawn_connection: &impl Fn(L::Stream, OwnedSemaphorePermit),
+    stop: impl Future<Output = ()>,
+) {
+    let mut stop = pin!(stop);
+    let [shortest, longest] = ACCEPT_BACKOFF;
+    let mut pause = shortest;
+    loop {
+        // At the maximum the server accepts nothing. New connections wait in the system's queue.
+        let accepted = async {
+            let permit = Arc::clone(permits).acquire_owned().await;
+            (permit, listener.accept_stream().await)
+        };
+        let (permit, accepted) = tokio::select! {
+            () = &mut stop => break,
+            accepted = accepted => accepted,
+        };
+        match (permit, accepted) {
+            (Ok(permit), Ok(stream)) => {
+                pause = shortest;
+                spawn_connection(stream, permit);
             }
-        }
-        // Connections in the system's queue would be reset, so they are accepted now. The next
-        // server accepts the connections of an inherited socket.
-        for _ in 0..if self.is_inherited { 0 } else { BACKLOG } {
-            let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
-                break;
-            };
-            let Ok(Ok((stream, _))) = timeout(BACKLOG_ACCEPT_TIMEOUT, self.listener.accept()).await
-            else {
-                break;
-            };
-            spawn_connection(stream, permit);
-        }
-        drop(self.listener);
-        drain.cancel();
-        let closed = timeout(limits.grace_period, permits.acquire_many(all)).await;
-        if closed.is_err() {
-            tracing::warn!("connections were still open at the end of the drain and are closed");
+            (_, Err(error)) => {
+                let pause_ms = pause.as_millis();
+                tracing::warn!(%error, pause_ms, "can't accept connections");
+                tokio::time::sleep(pause).await;
+                pause = pause.saturating_mul(2).min(longest);
+            }
+            // The semaphore is never closed.
+            (Err(_), Ok(_)) => break,
         }
     }
 }
 
 /// Serves one connection until it is closed.
-async fn serve_connection<F>(
-    stream: TcpStream,
+async fn serve_connection<S, F, B>(
+    stream: S,
     limits: ConnectionLimits,
     handler: impl Fn(Arc<ConnectionPhase>, Request<Incoming>) -> F + Send + Sync,
     drain: CancellationToken,
 ) where
-    F: Future<Output = HttpResponse> + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    // Responses are small and complete. Nagle's algorithm would only delay them.
-    let _ = stream.set_nodelay(true);
     let phase = Arc::new(ConnectionPhase::default());
     let (idle, head) = (limits.idle_timeout, limits.head_timeout);
     let timed_stream = TimeoutStream::new(stream, Arc::clone(&phase), idle, head);
@@ -314,17 +376,16 @@ async fn serve_connection<F>(
 }
 
 /// Waits for a response. During the drain, the connection closes after it.
-async fn finish_response(
-    response: impl Future<Output = HttpResponse>,
+async fn finish_response<B: Body>(
+    response: impl Future<Output = Response<B>>,
     phase: Arc<ConnectionPhase>,
     drain: CancellationToken,
-) -> Result<HttpResponse, Infallible> {
+) -> Result<Response<TrackedBody<B>>, Infallible> {
     let mut response = response.await;
     if drain.is_cancelled() {
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    phase.finish_response();
-    Ok(response)
+    Ok(response.map(|body| TrackedBody::new(body, phase)))
 }

@@ -27,10 +27,10 @@ mod gateways;
 mod health;
 mod lead_close;
 mod listener;
-mod metrics_server;
 mod request;
 mod request_log;
 mod response;
+mod response_body;
 mod router;
 mod state;
 mod timeout_stream;
@@ -40,8 +40,9 @@ pub use endpoint_health::alerter::HealthAlerter;
 pub use endpoint_health::monitor::HealthMonitor;
 pub use flow::upstream_client::{UpstreamClient, UpstreamError};
 pub use listener::{BoundSocket, HttpServer};
-pub use metrics_server::MetricsServer;
+pub(crate) use listener::{ConnectionLimits, serve_listener};
 pub use state::{AppState, HttpConfig, InboundCredentials};
+pub(crate) use timeout_stream::ConnectionPhase;
 
 #[cfg(test)]
 mod tests;

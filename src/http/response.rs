@@ -281,16 +281,9 @@ pub(super) fn text(body: impl Into<Bytes>) -> HttpResponse {
     with_type(StatusCode::OK, "text/plain; charset=utf-8", body.into())
 }
 
-/// Builds the response with metrics. Media type of the text format (*Prometheus*, "Exposition
-/// formats").
 /// Returns a calendar feed.
 pub(super) fn calendar(status: StatusCode, body: String) -> HttpResponse {
     with_type(status, "text/calendar; charset=utf-8", body.into())
-}
-
-pub(super) fn metrics(body: String) -> HttpResponse {
-    let media_type = "text/plain; version=0.0.4; charset=utf-8";
-    with_type(StatusCode::OK, media_type, body.into())
 }
 
 fn with_type(status: StatusCode, media_type: &'static str, body: Bytes) -> HttpResponse {

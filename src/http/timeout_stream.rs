@@ -33,7 +33,7 @@ const BUSY: u8 = 2;
 
 /// State that the service and the stream of one connection share.
 #[derive(Debug, Default)]
-pub(super) struct ConnectionPhase {
+pub(crate) struct ConnectionPhase {
     /// Current phase: between requests, in a head, or in the service.
     current: AtomicU8,
     /// `true` if a request got its response before its body was read.
@@ -51,13 +51,13 @@ impl ConnectionPhase {
         self.current.store(BUSY, Ordering::Release);
     }
 
-    /// Finishes a request: its response is being sent.
+    /// Finishes a request: hyper has its whole response.
     pub(super) fn finish_response(&self) {
         self.current.store(IDLE, Ordering::Release);
     }
 
     /// Records that the body of the request was not read completely.
-    pub(super) fn mark_body_unread(&self) {
+    pub(crate) fn mark_body_unread(&self) {
         self.has_unread_body.store(true, Ordering::Release);
     }
 }

@@ -38,6 +38,8 @@ const FORMAT_KEY: &str = "format";
 pub(super) const COUNTERS: &str = "counters";
 /// Key of the row that marks a file whose server had the secret of the Meta app.
 pub(super) const APP_SECRET: &str = "app_secret";
+/// Key of the row with the problems of the backups that have caused an alert.
+pub(super) const BACKUP_ALERTS: &str = "backup_alerts";
 
 /// Open data file with its counters.
 pub(super) struct OpenedFile {

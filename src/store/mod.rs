@@ -70,7 +70,7 @@ mod writer;
 pub(crate) mod tests;
 
 pub use compact::{CompactedSizes, compact};
-pub use copy::{CopyEnd, DataCopy, FileSummary, NewFile};
+pub use copy::{CopyEnd, DataCopy, FileSummary, NewFile, Replaces};
 pub use data_file::require_unused;
 pub use data_file::{FORMAT_VERSION, check_format};
 pub use error::{RowProblem, StoreError, StoreResult};
@@ -94,7 +94,7 @@ pub use tx::accounts::{
 pub use tx::agents::{AddAgent, AgentChange, AgentOutcome, ChangeAgent};
 pub use tx::app_secret::RecordAppSecret;
 pub use tx::audit_log::{BeginAudit, EndAudit};
-pub use tx::backup::RecordBackupProblem;
+pub use tx::backup::RecordBackupAlerts;
 pub use tx::bookings::{BookingOutcome, CancelBooking, MoveBooking};
 pub use tx::change_log::{BeginChangeLog, EndChangeLog};
 pub use tx::completions::{FindSubmissionKey, GetCompletion};

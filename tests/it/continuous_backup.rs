@@ -311,6 +311,45 @@ fn failing_backup_is_warning_and_alert() {
 }
 
 #[test]
+fn lasting_problem_alerts_once() {
+    let (store, receiver) = (FakeObjectStore::start(), FakeReceiver::well());
+    store.set_fault(StoreFault::Forbidden);
+    let tables = format!(
+        "{PLAIN_FLOW}{}{}",
+        receiver.table("ops", ""),
+        store.table("")
+    );
+    let mut server = Server::stopped(&tables);
+    add_top_level_keys(&server, "alerts = [\"ops\"]");
+    let wait_for_problem = |server: &Server| {
+        eventually("the problem is reported", || {
+            let problems = backup_status(server)["problems"].to_string();
+            problems.contains("is late").then_some(())
+        });
+    };
+    server.start_again();
+    receiver.wait_for_requests(1);
+    for _ in 0..2 {
+        server.stop();
+        server.start_again();
+        wait_for_problem(&server);
+    }
+    store.set_fault(StoreFault::None);
+    wait_until_safe(&server);
+    eventually("the monitor sees that the problem is over", || {
+        let is_over = server.log().contains("a problem of the backups is over");
+        is_over.then_some(())
+    });
+    server.stop();
+    store.set_fault(StoreFault::Forbidden);
+    server.start_again();
+    wait_for_problem(&server);
+    receiver.wait_for_requests(2);
+    server.stop();
+    assert_eq!(receiver.request_count(), 2, "one alert for each problem");
+}
+
+#[test]
 fn server_makes_dated_copies() {
     let server = Server::start(&format!(
         "{PLAIN_FLOW}\n[backup.copies]\nfolder = \"copies\"\nevery = \"1h\"\nkeep = 2\n"

@@ -177,3 +177,29 @@ fn file_that_follows_does_not_serve_by_accident() {
     let missing = third.cli(&["follow", "no-such-folder"]);
     assert_eq!(missing.code, 3, "{missing:?}");
 }
+
+#[test]
+fn machine_is_promoted_while_the_store_is_down() {
+    let store = FakeObjectStore::start();
+    let tables = format!("{PLAIN_FLOW}{}", store.table(""));
+    let mut first = Server::start(&tables);
+    post(&first, "one");
+    let second = Server::stopped(&tables);
+    let _following = follow(&second);
+    wait_until_followed(&first, &second);
+    // The fire takes the first machine and the store.
+    first.kill9();
+    store.set_fault(StoreFault::Unavailable);
+    eventually("the check for a newer generation has failed", || {
+        let error = status(&second)?["error"].as_str()?.to_owned();
+        error.contains("clinic/generations:").then_some(())
+    });
+    assert!(status(&second).unwrap()["committed_at"].is_string());
+    let promoted = second.row(&["promote"]);
+    let incomplete = promoted["incomplete"].as_str().unwrap();
+    assert!(
+        incomplete.contains("can't list s3://shop/clinic"),
+        "{promoted}"
+    );
+    assert_each_once(&second.submissions(), ["one"]);
+}

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -218,4 +219,68 @@ fn killed_backup_command_does_not_disturb_the_server() {
     let restored = server.row(&["restore", "copy.redb", "--to", "restored.redb"]);
     assert_eq!(restored["violations"], 0, "{restored}");
     assert!(!part.exists());
+}
+
+/// Returns the names of the files in the folder, in order.
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn copies_repeat_and_old_ones_are_removed() {
+    const OLD: [&str; 2] = [
+        "flowgate-20200101T000000Z.redb",
+        "flowgate-20200102T000000Z.redb",
+    ];
+    // A clock that was wrong, an interrupted copy, and a file of somebody else.
+    const OTHER: [&str; 2] = ["clinic.redb.part", "flowgate-20990101T000000Z.redb"];
+    let server = Server::stopped(&format!(
+        "{PLAIN_FLOW}\n[backup.copies]\nfolder = \"own\"\nevery = \"1m\"\nkeep = 2\n"
+    ));
+    let folders = ["own", "asked"].map(|name| server.folder().join(name));
+    for folder in &folders {
+        fs::create_dir(folder).unwrap();
+        for name in OLD.iter().chain(&OTHER) {
+            fs::write(folder.join(name), name).unwrap();
+        }
+        fs::write(folder.join("flowgate-20200103T000000Z.redb.part"), "cut").unwrap();
+    }
+    let mut server = server;
+    server.start_again();
+    let mut command = flowgate(server.folder());
+    command.args(["backup", "asked", "--every", "1m", "--keep", "2"]);
+    let _copying = Process(command.stdout(Stdio::null()).spawn().unwrap());
+    let is_new = |name: &&String| !OLD.contains(&name.as_str()) && !OTHER.contains(&name.as_str());
+    for folder in &folders {
+        eventually("the first copy is made, and the oldest one removed", || {
+            (names_in(folder).len() == 4).then_some(())
+        });
+        let names = names_in(folder);
+        assert!(names.contains(&OLD[1].to_owned()), "{names:?}");
+        assert_eq!(names.iter().filter(is_new).count(), 1, "{names:?}");
+    }
+    assert!(server.post("/form", &Form::new("late")).is_accepted());
+    server.settled();
+    // The next copies are due after a minute, the longest time that `eventually` waits.
+    let began = Instant::now();
+    for seconds in [30, 60, 100] {
+        eventually("time passes", || {
+            let made = folders.iter().all(|folder| {
+                let names = names_in(folder);
+                names.len() == 4 && names.iter().filter(is_new).count() == 2
+            });
+            (made || began.elapsed().as_secs() >= seconds).then_some(())
+        });
+    }
+    for folder in &folders {
+        let names = names_in(folder);
+        assert_eq!(names.len(), 4, "{names:?}");
+        let new: Vec<_> = names.iter().filter(is_new).collect();
+        assert_eq!(new.len(), 2, "{names:?}");
+        assert_eq!(tokens_in(&folder.join(new[1])), ["late"]);
+    }
 }

@@ -75,6 +75,8 @@ mod destination_config_changes;
 mod data_file_check_and_compact;
 // Backups off the machine, restored elsewhere: burnt machines, failing stores, kills.
 mod continuous_backup;
+// Two histories of the data never mix in one backup, and retention keeps what a restore needs.
+mod backup_histories;
 // A second machine follows the first one and takes over.
 mod follow_and_promote;
 // Copies of the data file beside the server, restored files, and kills in the middle of both.
@@ -113,6 +115,7 @@ mod kills_during_delivery;
 // The public key of a flow, uploaded to Meta and compared with Meta's copy.
 mod public_key_upload_and_check;
 // Alerts for a flow or a destination in trouble.
+mod admin_api;
 mod alerts_for_operators;
 // E-mails through a mail server that delays, refuses, sends wrong replies or has an untrusted
 // certificate.

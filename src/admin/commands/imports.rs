@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::admin::context::AdminContext;
 use crate::admin::error::AdminError;
-use crate::admin::import_requests::{FormImport, ImportedAgent, ImportedForm};
+use crate::admin::protocol::{FormImport, ImportedAgent, ImportedForm};
 use crate::admin::responses::{ImportProblem, ImportRow};
 use crate::domain::flow::Flow;
 use crate::domain::ids::FlowToken;

@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 
 use crate::admin::context::AdminContext;
 use crate::admin::error::AdminError;
-use crate::admin::import_requests::AgentSettings;
+use crate::admin::protocol::AgentSettings;
 use crate::admin::queries::get_lead;
 use crate::admin::responses::{AgentRow, LeadDetails};
 use crate::domain::ids::{AgentName, LeadId, TeamName};

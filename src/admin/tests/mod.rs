@@ -8,5 +8,4 @@ mod gateways;
 mod people;
 mod queries;
 mod roles;
-mod support;
-mod transport;
+pub(crate) mod support;

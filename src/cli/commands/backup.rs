@@ -1,6 +1,6 @@
 //! `flowgate backup`: copies the data file, also while a server runs.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -67,16 +67,27 @@ impl BackupArgs {
             ))
             .into());
         }
-        loop {
+        let mut copy = || {
             self.copy_once(send, &clock, json, output)?;
-            remove_old_copies(&self.path, self.keep)?;
-            output.flush()?;
+            remove_old_copies(&self.path, self.keep, clock.now())?;
+            Ok::<_, CliError>(output.flush()?)
+        };
+        // An error of the first copy is one of the command.
+        copy()?;
+        loop {
             let next = clock.elapsed().saturating_add(interval.to_duration());
             while let Some(rest) = next
                 .checked_sub(clock.elapsed())
                 .filter(|rest| !rest.is_zero())
             {
                 thread::park_timeout(rest);
+            }
+            match copy() {
+                Err(error) if error.is_closed_pipe() => return Err(error),
+                Err(error) => {
+                    writeln!(io::stderr(), "the copy failed, and is tried again: {error}")?
+                }
+                Ok(()) => {}
             }
         }
     }

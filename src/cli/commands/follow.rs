@@ -10,9 +10,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::restore::find_location;
-use crate::admin::{
-    AdminClient, AdminError, AdminQuery, ErrorCode, ServerCommand, StatusRow, socket_path,
-};
+use crate::admin::{AdminError, AdminQuery, ErrorCode, ServerCommand, StatusRow};
+use crate::admin_server::{AdminClient, socket_path};
 use crate::backup::{Promotion, promote_file};
 use crate::bootstrap;
 use crate::cli::exit_code::CliError;
@@ -59,13 +58,16 @@ pub(in crate::cli) fn promote(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let socket = socket_path(&config.data);
     let Some(follower) = AdminClient::connect(&socket)? else {
-        promote_file(&config.data, &clock)?;
+        let committed_at = promote_file(&config.data, &clock)?;
         let file = config.data.display();
         if json {
-            let row = json!({"file": config.data, "listen": null});
+            let row = json!({"file": config.data, "listen": null, "committed_at": committed_at});
             writeln!(output, "{row}")?;
         } else {
-            writeln!(output, "{file} was promoted; next: `flowgate serve`")?;
+            writeln!(
+                output,
+                "{file} was promoted; next: `flowgate serve`\n! its data is as of {committed_at}; later commits in the backup were not fetched"
+            )?;
         }
         return Ok(());
     };

@@ -8,7 +8,8 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 
 use super::backup::print_violations;
-use crate::admin::{AdminClient, AdminError, socket_path};
+use crate::admin::AdminError;
+use crate::admin_server::{AdminClient, socket_path};
 use crate::backup::{BackupError, RestoreRequest, RestoreSource, RestoredFile, restore};
 use crate::bootstrap::store_options::store_options;
 use crate::cli::args::parse_since;
@@ -94,12 +95,14 @@ fn print_restored(
         committed_at,
         summary,
         replaced_file,
+        missing_since,
     } = restored;
     if json {
         let row = json!({
             "file": file, "source": source, "committed_at": committed_at,
             "submissions": summary.submissions, "rows": summary.rows,
             "violations": summary.violations, "bytes": summary.bytes, "replaced_file": replaced_file,
+            "missing_since": missing_since,
         });
         return writeln!(output, "{row}");
     }
@@ -111,6 +114,12 @@ fn print_restored(
         summary.rows,
     )?;
     print_violations(summary.violations, output)?;
+    if let Some(since) = missing_since {
+        writeln!(
+            output,
+            "! the backup also has commits since {since} that can't be restored, because the first base after them is not complete"
+        )?;
+    }
     if let Some(replaced_file) = replaced_file {
         writeln!(output, "the old file is {}", replaced_file.display())?;
     }

@@ -10,6 +10,8 @@ use crate::domain::time::Timestamp;
 const TIME_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 const PREFIX: &str = "flowgate-";
 const SUFFIX: &str = ".redb";
+/// End of the name of a copy that is not complete.
+const PART_SUFFIX: &str = ".part";
 
 /// Returns the time as it stands in names of files: `20261130T202751Z`.
 #[must_use]
@@ -32,13 +34,21 @@ pub fn parse_copy_name(name: &str) -> Option<Timestamp> {
     Some(Timestamp::from_jiff(zoned.timestamp()))
 }
 
-/// Returns the copies that may be removed: all but the `keep` newest. Names of other files are
-/// ignored.
+/// Returns `true` for the name of a copy that is not complete.
 #[must_use]
-pub fn expired_copies(names: Vec<String>, keep: usize) -> Vec<String> {
+pub fn is_part_of_copy(name: &str) -> bool {
+    let copy = name.strip_suffix(PART_SUFFIX);
+    copy.and_then(parse_copy_name).is_some()
+}
+
+/// Returns the copies that may be removed: all but the `keep` newest. Names of other files, and
+/// times that are ahead, are ignored.
+#[must_use]
+pub fn expired_copies(names: Vec<String>, keep: usize, now: Timestamp) -> Vec<String> {
     let mut copies: Vec<(Timestamp, String)> = names
         .into_iter()
         .filter_map(|name| Some((parse_copy_name(&name)?, name)))
+        .filter(|(at, _)| *at <= now)
         .collect();
     copies.sort_unstable_by(|one, other| other.cmp(one));
     copies
@@ -88,8 +98,13 @@ mod tests {
             let copies = (0..4).map(|second| copy_name(at(second)));
             copies.chain(["notes.txt".to_owned()]).collect::<Vec<_>>()
         };
-        assert_eq!(expired_copies(names(), 3), [copy_name(at(0))]);
-        assert!(expired_copies(names(), 4).is_empty());
+        assert_eq!(expired_copies(names(), 3, at(9)), [copy_name(at(0))]);
+        assert!(expired_copies(names(), 4, at(9)).is_empty());
+        // The copies of a clock that was ahead do not displace the others.
+        assert_eq!(expired_copies(names(), 1, at(1)), [copy_name(at(0))]);
+        assert!(is_part_of_copy("flowgate-20261124T080101Z.redb.part"));
+        assert!(!is_part_of_copy("flowgate-20261124T080101Z.redb"));
+        assert!(!is_part_of_copy("clinic.redb.part"));
         assert_eq!(newest_copy(names(), at(2)), Some(copy_name(at(2))));
         assert_eq!(newest_copy(names(), Timestamp::ZERO), None);
     }

@@ -10,14 +10,16 @@ pub struct StoredBase {
     pub generation: Generation,
     /// Name of the base.
     pub name: BaseName,
+    /// Time of the commit at which the base is consistent. Earlier times need an earlier base.
+    pub ends_at: Timestamp,
 }
 
 /// Returns the oldest base that must stay, so that every time since `since` can be restored: the
-/// newest base that began before `since`. Without one, all bases stay and the result is the oldest.
+/// newest base that ended before `since`. Without one, all bases stay and the result is the oldest.
 #[must_use]
 pub fn oldest_needed_base(mut bases: Vec<StoredBase>, since: Timestamp) -> Option<StoredBase> {
     bases.sort_unstable_by_key(|base| (base.generation.clone(), base.name));
-    let needed = bases.iter().rposition(|base| base.name.began_at <= since);
+    let needed = bases.iter().rposition(|base| base.ends_at <= since);
     bases.into_iter().nth(needed.unwrap_or(0))
 }
 
@@ -49,6 +51,7 @@ mod tests {
                 begins_after: began_at,
                 began_at: Timestamp::from_millis(began_at),
             },
+            ends_at: Timestamp::from_millis(began_at + 2),
         }
     }
 
@@ -57,8 +60,8 @@ mod tests {
         let bases = || vec![base(1, 30), base(0, 10), base(1, 40), base(0, 20)];
         let oldest = |since| oldest_needed_base(bases(), Timestamp::from_millis(since));
         assert_eq!(oldest(35), Some(base(1, 30)));
-        assert_eq!(oldest(30), Some(base(1, 30)));
-        assert_eq!(oldest(29), Some(base(0, 20)));
+        assert_eq!(oldest(32), Some(base(1, 30)));
+        assert_eq!(oldest(31), Some(base(0, 20)), "began before, ended after");
         assert_eq!(oldest(5), Some(base(0, 10)), "all stay");
         assert_eq!(oldest_needed_base(Vec::new(), Timestamp::MAX), None);
         let oldest = base(1, 30);

@@ -20,7 +20,7 @@ pub const MANIFEST: &str = "manifest.json";
 /// An unbroken log of one data file. Later ones are greater.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation {
-    /// Number of times that the data was restored or promoted before.
+    /// Epoch: higher than that of every generation before.
     pub epoch: u32,
     /// Start of the generation.
     pub began_at: Timestamp,

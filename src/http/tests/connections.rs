@@ -160,23 +160,3 @@ fn assert_last_response(connection: &mut RawConnection) {
     assert!(response.is_connection_close(), "{response:?}");
     connection.assert_closed();
 }
-
-#[test]
-fn metrics_server_serves_metrics_and_errors() {
-    let server = TestServer::start(STRICT);
-    let metrics = server.send_admin_request(&get("/metrics"));
-    assert_eq!(metrics.status, 200);
-    assert_eq!(metrics.body, b"flowgate_up 1\n");
-    let media_type = "\r\ncontent-type: text/plain; version=0.0.4";
-    assert!(metrics.head.contains(media_type), "{metrics:?}");
-    assert_eq!(server.send_admin_request(GET).status, 200);
-    let delete = b"DELETE /metrics HTTP/1.1\r\nhost: a\r\n\r\n";
-    for (request, status, code) in [
-        (&get("/else")[..], 404, "not_found"),
-        (delete, 405, "method_not_allowed"),
-        (b"NONSENSE\r\n\r\n", 400, "bad_request"),
-    ] {
-        let response = server.send_admin_request(request);
-        response.assert_error(status, code);
-    }
-}

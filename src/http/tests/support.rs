@@ -17,9 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::gateways::GatewayRegistry;
-use crate::http::{
-    AppState, BoundSocket, HealthMonitor, HttpConfig, InboundCredentials, MetricsServer,
-};
+use crate::http::{AppState, BoundSocket, HealthMonitor, HttpConfig, InboundCredentials};
 use crate::intake::{Catalog, SignatureVerifier};
 use crate::reloadable::Reloadable;
 use crate::store::{Store, StoreOptions, StoredSubmission};
@@ -47,7 +45,6 @@ path = "/form"
 /// Server that runs until it is dropped.
 pub(super) struct TestServer {
     address: SocketAddr,
-    admin_address: SocketAddr,
     pub(super) store: Store,
     stop: CancellationToken,
     task: Option<JoinHandle<()>>,
@@ -91,23 +88,15 @@ impl TestServer {
             .build()
             .unwrap();
         let anywhere = ([127, 0, 0, 1], 0).into();
-        let [server, admin] = [0; 2].map(|_| {
-            runtime
-                .block_on(async { BoundSocket::bind(anywhere)?.listen() })
-                .unwrap()
-        });
-        let (address, admin_address) = (server.local_addr(), admin.local_addr());
-        let admin = MetricsServer::new(admin);
+        let server = runtime
+            .block_on(async { BoundSocket::bind(anywhere)?.listen() })
+            .unwrap();
+        let address = server.local_addr();
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
         let task = runtime.spawn(server.run(app, config, stopped, TIMEOUT));
-        runtime.spawn(admin.run(
-            Arc::new(|| "flowgate_up 1\n".to_owned()),
-            std::future::pending(),
-        ));
         Self {
             address,
-            admin_address,
             store,
             stop,
             task: Some(task),
@@ -123,11 +112,6 @@ impl TestServer {
     /// Sends one request on a new connection.
     pub(super) fn send_request(&self, request: &[u8]) -> RawResponse {
         self.connect().exchange(request)
-    }
-
-    /// Sends one request to the metrics server on a new connection.
-    pub(super) fn send_admin_request(&self, request: &[u8]) -> RawResponse {
-        RawConnection::connect(self.admin_address).exchange(request)
     }
 
     /// Starts the shutdown of the server without waiting.

@@ -12,18 +12,22 @@ mod new_file;
 use std::collections::BTreeMap;
 
 use super::data_file;
-use super::engine::{Position, ReadTxn, Rows};
+use super::engine::{Bytes, Position, RawChange, ReadTxn, Rows, list_changes};
 use super::rows::change_log::{
     ChangeLogEntry, ChangeLogHeader, ChangeLogState, HEADER, Lineage, read_entry_from, read_header,
     read_last_entry,
 };
-use super::rows::schema::{CHANGE_LOG, COPIED_TABLES, append_raw_rows, count_rows};
+use super::rows::codec;
+use super::rows::counters::Counters;
+use super::rows::schema::{
+    CHANGE_LOG, COPIED_TABLES, META, META_BYTES, append_raw_rows, count_rows,
+};
 use super::state::LogHold;
 use super::tx::change_log::{BeginChangeLog, EndCopyLog, TrimChangeLog};
 use super::{Store, StoreError, StoreResult};
 use crate::domain::time::Timestamp;
 
-pub use new_file::{FileSummary, NewFile};
+pub use new_file::{FileSummary, NewFile, Replaces};
 
 /// Size of a slice of rows, in bytes, after which the snapshot is released.
 const SLICE_BYTES: usize = 1 << 20;
@@ -232,6 +236,42 @@ impl Store {
                 read_header(&log)?.unwrap_or_default(),
                 read_last_entry(&log)?,
             ))
+        })
+    }
+
+    /// Returns `false` if IDs were assigned in commits that the log lacks. An older flowgate, which
+    /// does not know the log, makes such commits.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the file can't be read.
+    pub fn has_logged_all_commits(&self) -> StoreResult<bool> {
+        self.read_last()?.with_read_txn(|txn| {
+            let log = txn.open(CHANGE_LOG)?;
+            let header = read_header(&log)?.unwrap_or_default();
+            let last = read_last_entry(&log)?.filter(|last| last.number > header.begins_after);
+            let Some(last) = last else { return Ok(true) };
+            let is_counters = |change: &RawChange<'_>| {
+                change.table == META.name() && change.key == data_file::COUNTERS.as_bytes()
+            };
+            let logged = list_changes(&last.changes).flatten().filter(is_counters);
+            let Some(logged) = logged.last().and_then(|change| change.value) else {
+                return Ok(true);
+            };
+            let logged = codec::decode::<Counters>(logged);
+            let logged = logged.map_err(|problem| CHANGE_LOG.row_error(last.number, problem))?;
+            Ok(data_file::read_counters(self.path(), txn)?.has_same_ids(&logged))
+        })
+    }
+
+    /// Returns the kinds of problems of the backups that have caused an alert, as they were
+    /// recorded. Returns `None` if there are none.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the file can't be read.
+    pub fn backup_alerts(&self) -> StoreResult<Option<Vec<u8>>> {
+        self.read_last()?.with_read_txn(|txn| {
+            let row = txn.open(META_BYTES)?.get(data_file::BACKUP_ALERTS)?;
+            Ok(row.map(|Bytes(bytes)| bytes.to_vec()))
         })
     }
 

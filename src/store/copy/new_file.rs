@@ -31,6 +31,15 @@ pub struct NewFile {
     clock: Arc<dyn Clock>,
 }
 
+/// File whose place a new file may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replaces {
+    /// The new file takes the place of any other one.
+    Any,
+    /// No file may have the name of the new one.
+    Nothing,
+}
+
 /// Result of the verification of a new file.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct FileSummary {
@@ -145,10 +154,14 @@ impl NewFile {
     /// Gives a complete file its name.
     ///
     /// # Errors
-    /// [`StoreError::File`] if the file can't be renamed.
-    pub fn publish(self) -> StoreResult<()> {
-        let failed = |error: &io::Error| data_file::file_error("rename to", &self.path, error);
-        fs::rename(&self.part, &self.path).map_err(|error| failed(&error))?;
+    /// [`StoreError::File`] if the file can't be renamed, or if it replaces nothing and another
+    /// file has the name.
+    pub fn publish(self, replaces: Replaces) -> StoreResult<()> {
+        let renamed = match replaces {
+            Replaces::Any => fs::rename(&self.part, &self.path),
+            Replaces::Nothing => rename_to_free(&self.part, &self.path),
+        };
+        renamed.map_err(|error| data_file::file_error("rename to", &self.path, &error))?;
         data_file::sync_folder(&self.path)
     }
 
@@ -199,6 +212,22 @@ impl Drop for NewFile {
             // After the publication, the file has another name.
             let _ = fs::remove_file(&self.part);
         }
+    }
+}
+
+/// Renames a file. Another file may have got the name since the new one was begun, for example
+/// that of a server that was started meanwhile.
+fn rename_to_free(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Some file systems can't check and rename in one step.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if !to.exists() => {
+            fs::rename(from, to)
+        }
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            Err(io::ErrorKind::AlreadyExists.into())
+        }
+        renamed => Ok(renamed?),
     }
 }
 

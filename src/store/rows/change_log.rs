@@ -43,8 +43,13 @@ pub struct ChangeLogHeader {
 pub struct Lineage {
     /// Random ID of the data.
     pub id: String,
-    /// Number of times that the data was restored or promoted.
+    /// Epoch of the last generation of the file, or [`Lineage::RESTORED`].
     pub epoch: u32,
+}
+
+impl Lineage {
+    /// Epoch of a file that was restored or promoted and has begun no generation since.
+    pub const RESTORED: u32 = u32::MAX;
 }
 
 /// State of the change log.

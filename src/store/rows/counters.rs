@@ -43,6 +43,20 @@ impl Counters {
         }
     }
 
+    /// Returns `true` if both assigned the same IDs.
+    pub fn has_same_ids(&self, other: &Self) -> bool {
+        let ids = |counters: &Self| {
+            [
+                counters.submissions,
+                counters.jobs,
+                counters.leads,
+                counters.bookings,
+                counters.agents,
+            ]
+        };
+        ids(self) == ids(other) && self.log_rows == other.log_rows
+    }
+
     pub const fn next_submission(&mut self) -> SubmissionId {
         SubmissionId::new(increment(&mut self.submissions))
     }

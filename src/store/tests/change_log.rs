@@ -1,7 +1,11 @@
 //! Tests of the change log: its bound, damage, and copies beside commits.
 
 use super::support::StoreBench;
-use crate::store::{BeginChangeLog, ChangeLogState, DataCopy, Lineage, StoreError};
+use crate::store::rows::change_log::{read_header, write_header};
+use crate::store::writer::write_context::{Transaction, WriteContext};
+use crate::store::{
+    BeginChangeLog, ChangeLogState, DataCopy, EndChangeLog, Lineage, StoreError, StoreResult,
+};
 
 fn begin(bench: &StoreBench, state: ChangeLogState) -> u64 {
     let lineage = Some(Lineage {
@@ -90,4 +94,34 @@ fn copy_keeps_the_entries_that_it_needs() {
     bench.add_agent("after", None);
     assert_eq!(header.state, ChangeLogState::Inactive);
     assert_eq!(bench.store.change_log_state().unwrap().1, last);
+}
+
+/// Continues the log as if it had recorded all commits.
+struct PretendUnbroken;
+
+impl Transaction for PretendUnbroken {
+    type Outcome = ();
+
+    fn apply(&self, ctx: &mut WriteContext<'_>) -> StoreResult<()> {
+        let log = &mut ctx.tables.change_log;
+        let mut header = read_header(log)?.unwrap_or_default();
+        header.state = generation();
+        write_header(log, &header)
+    }
+}
+
+#[test]
+fn commit_of_a_version_without_the_log_is_noticed() {
+    let bench = StoreBench::new();
+    begin(&bench, generation());
+    assert!(bench.store.has_logged_all_commits().unwrap());
+    bench.add_agent("logged", None);
+    assert!(bench.store.has_logged_all_commits().unwrap());
+    bench.execute(EndChangeLog);
+    bench.add_agent("unlogged", None);
+    bench.execute(PretendUnbroken);
+    assert!(!bench.store.has_logged_all_commits().unwrap());
+    begin(&bench, generation());
+    bench.add_agent("again", None);
+    assert!(bench.store.has_logged_all_commits().unwrap());
 }

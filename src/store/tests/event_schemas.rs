@@ -22,7 +22,7 @@ use crate::domain::job::retry::RetryDecision;
 use crate::domain::submission::SubmissionChannel;
 use crate::domain::submission::draft::Draft;
 use crate::domain::submission::inbound::InboundSubmission;
-use crate::store::RecordBackupProblem;
+use crate::store::RecordBackupAlerts;
 use crate::store::{
     AcceptOutcome, CancelBooking, IngestWebhook, MoveBooking, RecordHealth, RecordSessionState,
     RecordTraffic,
@@ -138,9 +138,10 @@ fn emit_every_event() -> Vec<(EventKind, Value)> {
             alerts: vec![alert],
         });
     }
-    bench.execute(RecordBackupProblem {
-        reason: "the backup to s3://shop is late (can't write s3://shop/log: timeout): if this machine is lost now, the last 75 s are lost"
-            .to_owned(),
+    bench.execute(RecordBackupAlerts {
+        reason: Some("the backup to s3://shop is late (can't write s3://shop/log: timeout): if this machine is lost now, the last 75 s are lost"
+            .to_owned()),
+        alerted: Vec::new(),
     });
     bench.assert_invariants();
     let events = bench.events().into_iter();

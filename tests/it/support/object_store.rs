@@ -90,6 +90,25 @@ impl FakeObjectStore {
         assert!(self.shared.objects.lock().unwrap().remove(name).is_some());
     }
 
+    /// Replaces `from` by `to` in all names, and in the content of all objects that are text.
+    pub fn replace(&self, from: &str, to: &str) {
+        let mut objects = self.shared.objects.lock().unwrap();
+        let old = std::mem::take(&mut *objects);
+        objects.extend(old.into_iter().map(|(name, bytes)| {
+            let bytes = match String::from_utf8(bytes) {
+                Ok(text) => text.replace(from, to).into_bytes(),
+                Err(binary) => binary.into_bytes(),
+            };
+            (name.replace(from, to), bytes)
+        }));
+    }
+
+    /// Returns the content of an object that is text.
+    pub fn text(&self, name: &str) -> String {
+        let objects = self.shared.objects.lock().unwrap();
+        String::from_utf8(objects[name].clone()).unwrap()
+    }
+
     /// Alters the last byte of an object.
     pub fn damage(&self, name: &str) {
         let mut objects = self.shared.objects.lock().unwrap();

@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpListener};
 
 use super::context::Context;
 use super::report::Report;
-use crate::admin::{AdminClient, AdminQuery, ServerCommand, SignatureRow, StatusRow, socket_path};
+use crate::admin::{AdminQuery, ServerCommand, SignatureRow, StatusRow};
+use crate::admin_server::{AdminClient, socket_path};
 use crate::config::Config;
 
 /// Asks the running server for its status. Reports an error if there is none.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -12,17 +12,18 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::support::{
+use crate::admin::tests::support::{
     AdminHarness, assert_contains, assert_ends_with, assert_starts_with, corrected_job,
 };
-use crate::admin::protocol::REQUEST_BYTES_MAX;
-use crate::admin::transport::server::{SOCKET_LIMITS, SocketLimits};
 use crate::admin::{
-    AdminClient, AdminCommand, AdminError, AdminQuery, AdminRequest, ErrorCode, HandlerSource,
-    ListFilter, ServerCommand, SlotFilter, SocketServer, socket_path,
+    AdminCommand, AdminError, AdminQuery, AdminRequest, ErrorCode, ListFilter, ServerCommand,
 };
+use crate::admin_server::api::{API_LIMITS, ApiLimits, BODY_BYTES_MAX};
+use crate::admin_server::socket_server::{SOCKET_LIMITS, SocketLimits};
+use crate::admin_server::{AdminClient, HandlerSource, SocketServer, socket_path};
 use crate::clock::{Clock, SystemClock};
-use crate::domain::ids::{JobId, LeadId};
+use crate::domain::ids::JobId;
+use crate::http::ConnectionLimits;
 
 fn handler_source(harness: &AdminHarness) -> Arc<HandlerSource> {
     let handler = harness.handler.clone();
@@ -58,15 +59,15 @@ fn send_request(path: &Path, request: impl Into<AdminRequest>) -> Result<Vec<Val
     Ok(rows)
 }
 
-/// Sends bytes unchanged, and returns the first line of the response.
+/// Sends bytes unchanged, and returns the whole response.
 fn send_bytes(path: &Path, bytes: &[u8]) -> String {
     let mut stream = UnixStream::connect(path).unwrap();
     // A server that closes the connection early has already sent its error.
     let _ = stream.write_all(bytes);
     let _ = stream.shutdown(Shutdown::Write);
-    let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line).unwrap();
-    line
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    response
 }
 
 /// Repeats an attempt until it returns a value, for at most ten seconds.
@@ -106,40 +107,6 @@ fn socket_response_equals_handler_response() {
     let id = JobId::new(999);
     let missing = send_request(&harness.socket_path(), AdminQuery::Job { id });
     assert_eq!(missing.unwrap_err(), harness.error(AdminQuery::Job { id }));
-}
-
-#[test]
-fn request_type_follows_from_request_name() {
-    let id = LeadId::new(7);
-    let slots = SlotFilter {
-        days: None,
-        calendar: None,
-        from: Some("2026-11-24".parse().unwrap()),
-        to: None,
-        limit: 5,
-    };
-    let slots_line =
-        r#"{"request":"slots","calendar":null,"from":"2026-11-24","to":null,"limit":5}"#;
-    let requests: [(AdminRequest, &str); 5] = [
-        (AdminQuery::Status.into(), r#"{"request":"status"}"#),
-        (AdminQuery::Slots(slots).into(), slots_line),
-        (
-            AdminQuery::Lead { id }.into(),
-            r#"{"request":"lead","id":7}"#,
-        ),
-        (
-            AdminCommand::CloseLead { id }.into(),
-            r#"{"request":"close_lead","id":7}"#,
-        ),
-        (
-            ServerCommand::ReloadConfig.into(),
-            r#"{"request":"reload_config"}"#,
-        ),
-    ];
-    for (request, line) in requests {
-        assert_eq!(serde_json::to_string(&request).unwrap(), line);
-        assert_eq!(serde_json::from_str::<AdminRequest>(line).unwrap(), request);
-    }
 }
 
 #[test]
@@ -227,54 +194,192 @@ fn missing_folder_error_names_path() {
     assert_starts_with(&error, "no-such-folder/data.redb.sock: ");
 }
 
-#[test]
-fn malformed_request_gets_error() {
+/// Returns a request with a JSON body.
+fn post(path: &str, body: &str) -> String {
+    let length = body.len();
+    let media_type = "content-type: application/json";
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: a\r\n{media_type}\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+}
+
+/// Returns a request without a body.
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")
+}
+
+/// Sends each request, and asserts the status and a part of its error.
+#[track_caller]
+fn assert_errors<const N: usize>(requests: [(String, u16, &str); N]) {
     let harness = AdminHarness::new();
     let _server = start_server(&harness);
-    for nonsense in [
-        &b"GET / HTTP/1.1\r\n"[..],
-        b"\xff\xfe\n",
-        b"{\"request\":\"dance\"}\n",
-        b"",
-    ] {
-        let line = send_bytes(&harness.socket_path(), nonsense);
-        let error = r#"{"error":{"code":"invalid","message":"unknown request"#;
-        assert_starts_with(&line, error);
+    for (request, status, part) in requests {
+        let response = send_bytes(&harness.socket_path(), request.as_bytes());
+        assert_starts_with(&response, &format!("HTTP/1.1 {status} "));
+        assert_contains(&response, part);
+        let body = response.lines().last().unwrap();
+        let error: Value = serde_json::from_str(body).unwrap();
+        assert!(error["error"]["message"].is_string(), "{body}");
     }
+}
+
+#[test]
+fn malformed_request_gets_error() {
+    assert_errors([
+        ("GET / HTTP/1.1\r\n".to_owned(), 400, "\"bad_request\""),
+        (
+            "{\"request\":\"status\"}\n".to_owned(),
+            400,
+            "\"bad_request\"",
+        ),
+        (get("/"), 404, "\"unknown_path\""),
+        (get("/api/v1/dance"), 404, "\"unknown_path\""),
+        (
+            get("/api/v1/leads/7/close"),
+            405,
+            "this path accepts only POST",
+        ),
+        (
+            post("/api/v1/leads", "{}"),
+            405,
+            "this path accepts only GET",
+        ),
+        (
+            get("/api/v1/leads?stat=open"),
+            400,
+            "unknown field `stat`, expected one of `state`",
+        ),
+        (
+            get("/api/v1/leads?limit=many"),
+            400,
+            "limit: \\\"many\\\" is not a valid number",
+        ),
+        (
+            get("/api/v1/leads?limit=1&limit=2"),
+            400,
+            "limit is given twice",
+        ),
+        (get("/api/v1/leads?flow=%ff"), 400, "%ff is not valid UTF-8"),
+        (
+            get("/api/v1/leads/seven"),
+            400,
+            "id: \\\"seven\\\" is not a valid number",
+        ),
+        (
+            get("/api/v1/status?verbose=1"),
+            400,
+            "unknown field `verbose`: this request has no",
+        ),
+        (
+            get("/api/v1/trace?text=a&limits.rows=x"),
+            400,
+            "limits: rows: \\\"x\\\" is not",
+        ),
+        (get("/api/v1/leads/999"), 404, "there is no lead 999"),
+    ]);
+}
+
+#[test]
+fn malformed_body_gets_error() {
+    assert_errors([
+        (
+            post("/api/v1/leads/7/close?id=8", ""),
+            400,
+            "unknown field `id`",
+        ),
+        (
+            post("/api/v1/leads/7/close", "{\"id\":8}"),
+            400,
+            "id is given twice",
+        ),
+        (
+            post("/api/v1/leads/7/close", "{\"id\""),
+            400,
+            "EOF while parsing",
+        ),
+        (post("/api/v1/leads/7/close", "[]"), 400, "expected a map"),
+        (
+            post("/api/v1/leads/7/close", "{\"force\":true}"),
+            400,
+            "unknown field `force`",
+        ),
+        (
+            post("/api/v1/leads/7/assign", "{}"),
+            400,
+            "missing field `agent`",
+        ),
+        (
+            post("/api/v1/leads/7/assign", "{}").replace("application/json", "text/plain"),
+            415,
+            "Content-Type: application/json",
+        ),
+    ]);
+}
+
+#[test]
+fn other_method_gets_list_of_allowed_ones() {
+    let harness = AdminHarness::new();
+    let _server = start_server(&harness);
+    let request = b"PUT /api/v1/agents HTTP/1.1\r\nhost: a\r\n\r\n";
+    let response = send_bytes(&harness.socket_path(), request);
+    assert_contains(&response, "\r\nallow: GET, POST\r\n");
 }
 
 #[test]
 fn oversized_request_is_refused_by_both_sides() {
     let harness = AdminHarness::new();
     let _server = start_server(&harness);
-    let spaces = vec![b' '; REQUEST_BYTES_MAX + 4096];
-    let line = send_bytes(&harness.socket_path(), &spaces);
-    assert_contains(&line, "the request is too long: maximum 8 MiB");
-
-    let payload = "x".repeat(REQUEST_BYTES_MAX);
+    let spaces = " ".repeat(BODY_BYTES_MAX + 1);
+    let announced = post("/api/v1/leads/7/close", &spaces);
+    let chunked = format!(
+        "POST /api/v1/leads/7/close HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{spaces}\r\n0\r\n\r\n",
+        spaces.len()
+    );
+    for request in [announced, chunked] {
+        let response = send_bytes(&harness.socket_path(), request.as_bytes());
+        assert_starts_with(&response, "HTTP/1.1 413 ");
+        assert_contains(&response, "the request is too long: maximum 8 MiB");
+    }
+    let payload = "x".repeat(BODY_BYTES_MAX);
     let retry = AdminCommand::RetryDeadLetters(corrected_job(JobId::new(1), &payload));
     let refused = send_request(&harness.socket_path(), retry).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Invalid);
+    let text = "x".repeat(BODY_BYTES_MAX);
+    let trace = AdminQuery::Trace {
+        text,
+        limits: crate::admin::SearchLimits::default(),
+    };
+    let refused = send_request(&harness.socket_path(), trace).unwrap_err();
     assert_eq!(refused.code, ErrorCode::Invalid);
 }
 
 #[test]
-fn connections_above_limit_are_refused() {
+fn requests_above_limit_are_refused() {
     let harness = AdminHarness::new();
     let limits = SocketLimits {
-        max_connections: 1,
+        api: ApiLimits {
+            max_requests: 1,
+            ..API_LIMITS
+        },
         ..SOCKET_LIMITS
     };
     let _server = start_within(limits, &harness);
+    // The body of this request is missing, so it occupies the only place.
     let mut first = UnixStream::connect(harness.socket_path()).unwrap();
-    // The server accepts connections in order, so the first connection occupies the only handler.
-    let refused = send_request(&harness.socket_path(), AdminQuery::Status).unwrap_err();
-    let busy = AdminError::unreachable("too many commands at once: try again in a moment");
-    assert_eq!(refused, busy);
-
-    first.write_all(b"{\"request\":\"status\"}\n").unwrap();
+    let request = post("/api/v1/leads/7/close", "{}");
+    first
+        .write_all(request.strip_suffix("{}").unwrap().as_bytes())
+        .unwrap();
+    let busy = AdminError::unreachable("too many requests at once: try again in a moment");
+    eventually(|| {
+        let refused = send_request(&harness.socket_path(), AdminQuery::Status).err();
+        refused.filter(|refused| *refused == busy)
+    });
+    first.write_all(b"{}").unwrap();
+    first.shutdown(Shutdown::Write).unwrap();
     let mut response = String::new();
     first.read_to_string(&mut response).unwrap();
-    assert_ends_with(&response, "{\"done\":true}\n");
+    assert_contains(&response, "there is no lead 7");
 }
 
 #[test]
@@ -286,28 +391,53 @@ fn silent_and_stalled_clients_are_disconnected() {
     }
     let timeout = Duration::from_millis(50);
     let limits = SocketLimits {
-        max_connections: 1,
-        request_timeout: timeout,
-        response_timeout: timeout,
+        api: ApiLimits {
+            max_requests: 1,
+            body_timeout: timeout,
+        },
+        connections: ConnectionLimits {
+            idle_timeout: timeout,
+            head_timeout: timeout,
+            ..SOCKET_LIMITS.connections
+        },
     };
     let _server = start_within(limits, &harness);
 
     let mut silent = UnixStream::connect(harness.socket_path()).unwrap();
     assert_eq!(silent.read(&mut [0]).unwrap(), 0, "hung up");
+    // The body never arrives.
+    let request = post("/api/v1/leads/7/close", "{}");
+    let mut slow = UnixStream::connect(harness.socket_path()).unwrap();
+    slow.write_all(request.strip_suffix("{}").unwrap().as_bytes())
+        .unwrap();
+    let mut response = String::new();
+    slow.read_to_string(&mut response).unwrap();
+    assert_starts_with(&response, "HTTP/1.1 408 ");
+
     let mut stalled = eventually(|| {
         let mut stalled = UnixStream::connect(harness.socket_path()).unwrap();
         stalled
-            .write_all(b"{\"request\":\"submissions\",\"limit\":0}\n")
+            .write_all(b"GET /api/v1/submissions?limit=0 HTTP/1.1\r\nhost: a\r\n\r\n")
             .ok()?;
-        let mut start = [0; 5];
+        let mut start = [0; 12];
         stalled.read_exact(&mut start).ok()?;
-        (&start == b"{\"row").then_some(stalled)
+        (&start == b"HTTP/1.1 200").then_some(stalled)
     });
-    // Only one handler is allowed. It is free again only after the server has closed the stalled
-    // connection.
+    // Only one request is allowed. It ends only after the server has closed the stalled connection.
     eventually(|| send_request(&harness.socket_path(), AdminQuery::Status).ok());
 
     let mut received = Vec::new();
     stalled.read_to_end(&mut received).unwrap();
-    assert!(!received.ends_with(b"{\"done\":true}\n"), "it was cut off");
+    assert!(!received.ends_with(b"0\r\n\r\n"), "it was cut off");
+}
+
+#[test]
+fn connection_serves_several_requests() {
+    let harness = AdminHarness::new();
+    let _server = start_server(&harness);
+    let get = "GET /api/v1/leads/1 HTTP/1.1\r\nhost: a\r\n\r\n";
+    let close = post("/api/v1/leads/2/close", "");
+    let both = send_bytes(&harness.socket_path(), format!("{get}{close}").as_bytes());
+    assert_contains(&both, "there is no lead 1");
+    assert_contains(&both, "there is no lead 2");
 }
