@@ -34,12 +34,13 @@ fn damage(server: &Server, table: &str, row: u64) {
     let change = file.begin_write().unwrap();
     {
         let mut rows = change
-            .open_table(TableDefinition::<u64, &[u8]>::new(table))
+            .open_table(TableDefinition::<&[u8], &[u8]>::new(table))
             .unwrap();
-        let mut bytes = rows.get(row).unwrap().unwrap().value().to_vec();
+        let key = row.to_be_bytes();
+        let mut bytes = rows.get(&key[..]).unwrap().unwrap().value().to_vec();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
-        rows.insert(row, bytes.as_slice()).unwrap();
+        rows.insert(&key[..], bytes.as_slice()).unwrap();
     }
     change.commit().unwrap();
 }
@@ -50,19 +51,19 @@ fn damage_all(server: &Server, table: &str) {
     let change = file.begin_write().unwrap();
     {
         let mut rows = change
-            .open_table(TableDefinition::<&[u8; 16], &[u8]>::new(table))
+            .open_table(TableDefinition::<&[u8], &[u8]>::new(table))
             .unwrap();
-        let keys: Vec<[u8; 16]> = rows
+        let keys: Vec<Vec<u8>> = rows
             .iter()
             .unwrap()
-            .map(|row| *row.unwrap().0.value())
+            .map(|row| row.unwrap().0.value().to_vec())
             .collect();
         assert!(!keys.is_empty());
         for key in keys {
-            let mut bytes = rows.get(&key).unwrap().unwrap().value().to_vec();
+            let mut bytes = rows.get(&key[..]).unwrap().unwrap().value().to_vec();
             let middle = bytes.len() / 2;
             bytes[middle] ^= 1;
-            rows.insert(&key, bytes.as_slice()).unwrap();
+            rows.insert(&key[..], bytes.as_slice()).unwrap();
         }
     }
     change.commit().unwrap();

@@ -87,17 +87,17 @@ fn damage_counters(server: &Server, remove: bool) {
     {
         let spoilt = &b"?"[..];
         let mut meta = transaction
-            .open_table(TableDefinition::<&str, &[u8]>::new("meta"))
+            .open_table(TableDefinition::<&[u8], &[u8]>::new("meta"))
             .unwrap();
         if remove {
-            meta.remove("counters").unwrap()
+            meta.remove(&b"counters"[..]).unwrap()
         } else {
-            meta.insert("counters", spoilt).unwrap()
+            meta.insert(&b"counters"[..], spoilt).unwrap()
         };
         let mut agents = transaction
-            .open_table(TableDefinition::<u64, &[u8]>::new("agents"))
+            .open_table(TableDefinition::<&[u8], &[u8]>::new("agents"))
             .unwrap();
-        agents.insert(1, spoilt).unwrap();
+        agents.insert(&1_u64.to_be_bytes()[..], spoilt).unwrap();
     }
     transaction.commit().unwrap();
 }
