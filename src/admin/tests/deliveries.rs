@@ -224,7 +224,8 @@ fn bulk_retry_takes_few_commits() {
         let before = harness.store.writer_stats().commits;
         assert_eq!(harness.row(command), json!({"changed": 250}));
         let commits = harness.store.writer_stats().commits - before;
-        assert!(commits <= 3, "{commits} commits for 250 letters");
+        // Two of them are for the entry in the audit log and its outcome.
+        assert!(commits <= 5, "{commits} commits for 250 letters");
     };
     assert_changed(AdminCommand::RetryDeadLetters(all_jobs(false)));
     let due = due_deliveries(&harness, START);
