@@ -8,6 +8,7 @@
 //!                           │      └─ due ─▶ delivery (one worker per destination) ─┐
 //!                           └──────────────── outcome ◀─────────────────────────────┘
 //! admin socket, command line → admin → store
+//! browser → dashboard → admin
 //! ```
 //!
 //! | module | responsibility | may use |
@@ -28,6 +29,7 @@
 //! | [`gateways`] | probing and repairing the sessions of gateways | store, domain, clock, config, net, tasks |
 //! | [`backup`] | copies of the data, backups off the machine, restored files | store, domain, clock, config, net |
 //! | [`admin`] | requests of operators to a server or a data file | store, domain, clock, config, intake, reloadable, gateways, backup |
+//! | [`dashboard`] | pages for people: design, texts, forms | admin, domain |
 //! | [`telemetry`] | log, its filter, and metrics recorder | domain |
 //! | [`bootstrap`] | building, reloading and stopping the server | all of them |
 //! | [`cli`] | commands, exit codes, output formats | all of them |
@@ -38,6 +40,7 @@ pub mod bootstrap;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod dashboard;
 pub mod delivery;
 pub mod domain;
 pub mod gateways;

@@ -43,7 +43,7 @@ mod responses;
 mod server_commands;
 mod status;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod text;
 pub(crate) mod transport;
 mod warnings;
@@ -62,8 +62,8 @@ pub(crate) use responses::{
     AccountRow, AgentRow, AuditRow, BookingRow, CalendarRow, CheckRow, CopyRow, CustomerRow,
     DeadLetterRow, DeliveryRow, DestinationRow, DestinationStatsRow, DestinationTestRow, DraftRow,
     DryRunRow, EndpointHealthRow, FlowErrorRow, FlowHealthRow, FlowRow, GatewayRow, HeaderRow,
-    ImportProblem, ImportRow, JobRow, LeadRow, LogLevelRow, MetaEventRow, PublicKeyRow, QueryRow,
-    ReloadRow, SignatureRow, SlotRow, StatusRow, SubmissionRow, TraceRow,
+    ImportProblem, ImportRow, InviteRow, JobRow, LeadRow, LogLevelRow, MetaEventRow, PublicKeyRow,
+    QueryRow, ReloadRow, SignatureRow, SlotRow, StatusRow, SubmissionRow, TraceRow,
 };
 pub(crate) use server_commands::write_test_result;
 pub(crate) use transport::client::AdminClient;

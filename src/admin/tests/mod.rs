@@ -8,5 +8,5 @@ mod gateways;
 mod people;
 mod queries;
 mod roles;
-mod support;
+pub(crate) mod support;
 mod transport;
