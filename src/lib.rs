@@ -8,6 +8,7 @@
 //!                           │      └─ due ─▶ delivery (one worker per destination) ─┐
 //!                           └──────────────── outcome ◀─────────────────────────────┘
 //! admin socket, admin address → admin_server → admin → store
+//! browser → admin_server → dashboard → admin
 //! ```
 //!
 //! | module | responsibility | may use |
@@ -28,7 +29,8 @@
 //! | [`gateways`] | probing and repairing the sessions of gateways | store, domain, clock, config, net, tasks |
 //! | [`backup`] | copies of the data, backups off the machine, restored files | store, domain, clock, config, net |
 //! | [`admin`] | requests of operators to a server or a data file | store, domain, clock, config, intake, reloadable, gateways, backup |
-//! | [`admin_server`] | the admin API over HTTP, on the socket and the admin address | admin, http, config, domain, clock |
+//! | [`dashboard`] | pages for people: design, texts, forms | admin, domain |
+//! | [`admin_server`] | the admin API over HTTP, on the socket and the admin address; carries the pages | dashboard, admin, http, config, domain, clock |
 //! | [`telemetry`] | log, its filter, and metrics recorder | domain |
 //! | [`bootstrap`] | building, reloading and stopping the server | all of them |
 //! | [`cli`] | commands, exit codes, output formats | all of them |
@@ -40,6 +42,7 @@ pub mod bootstrap;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod dashboard;
 pub mod delivery;
 pub mod domain;
 pub mod gateways;

@@ -5,8 +5,12 @@
 
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
+use serde::de::DeserializeOwned;
+
 use crate::clock::Clock;
 use crate::domain::access::Principal;
+use crate::domain::time::Timestamp;
 use crate::intake::Catalog;
 use crate::reloadable::Reloadable;
 use crate::store::Store;
@@ -91,6 +95,62 @@ impl AdminHandler {
             }
             answer(context, principal, request, sink)
         })
+    }
+
+    /// Handles one request of `principal` and returns its rows.
+    ///
+    /// # Errors
+    /// Like [`Self::handle`], and [`ErrorCode::Failed`](super::ErrorCode::Failed) if a row is not a
+    /// `T`.
+    pub fn rows<T: DeserializeOwned>(
+        &self,
+        principal: &Principal,
+        request: impl Into<AdminRequest>,
+    ) -> Result<Vec<T>, AdminError> {
+        let mut rows = Vec::new();
+        let mut unexpected = None;
+        self.handle(principal, request.into(), &mut |row| {
+            match serde_json::from_value(row) {
+                Ok(row) => rows.push(row),
+                Err(error) => unexpected = Some(error),
+            }
+            unexpected.is_none()
+        })?;
+        match unexpected {
+            None => Ok(rows),
+            Some(error) => Err(AdminError::failed(format!("unexpected row: {error}"))),
+        }
+    }
+
+    /// Handles one request of `principal` that has one row, and returns this row.
+    ///
+    /// # Errors
+    /// Like [`Self::rows`], and [`ErrorCode::NotFound`](super::ErrorCode::NotFound) without a row.
+    pub fn row<T: DeserializeOwned>(
+        &self,
+        principal: &Principal,
+        request: impl Into<AdminRequest>,
+    ) -> Result<T, AdminError> {
+        let first = self.rows(principal, request)?.into_iter().next();
+        first.ok_or_else(|| AdminError::not_found("the request has no rows"))
+    }
+
+    /// Returns the current time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        match &self.source {
+            AnswerSource::Store(context) => context.now(),
+            AnswerSource::Follower(_) => Timestamp::ZERO,
+        }
+    }
+
+    /// Returns the business time zone.
+    #[must_use]
+    pub fn time_zone(&self) -> TimeZone {
+        match &self.source {
+            AnswerSource::Store(context) => (*context.catalog().time_zone).clone(),
+            AnswerSource::Follower(_) => TimeZone::UTC,
+        }
     }
 
     /// Returns the status without warnings, and all destinations, from one snapshot, for a metrics

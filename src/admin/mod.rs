@@ -59,7 +59,7 @@ pub(crate) use responses::{
     AccountRow, AgentRow, AuditRow, BookingRow, CalendarRow, CheckRow, CopyRow, CustomerRow,
     DeadLetterRow, DeliveryRow, DestinationRow, DestinationStatsRow, DestinationTestRow, DraftRow,
     DryRunRow, EndpointHealthRow, FlowErrorRow, FlowHealthRow, FlowRow, GatewayRow, HeaderRow,
-    ImportProblem, ImportRow, JobRow, LeadRow, LogLevelRow, MetaEventRow, PublicKeyRow, QueryRow,
-    ReloadRow, SignatureRow, SlotRow, StatusRow, SubmissionRow, TraceRow,
+    ImportProblem, ImportRow, InviteRow, JobRow, LeadRow, LogLevelRow, MetaEventRow, PublicKeyRow,
+    QueryRow, ReloadRow, SignatureRow, SlotRow, StatusRow, SubmissionRow, TraceRow,
 };
 pub(crate) use server_commands::write_test_result;

@@ -30,7 +30,7 @@ pub(crate) struct BookingRow {
     timezone: Option<String>,
     pub(crate) start: Timestamp,
     /// End of the reserved time in UTC, including the buffer.
-    end: Timestamp,
+    pub(crate) end: Timestamp,
     made_at: Timestamp,
     cancelled_at: Option<Timestamp>,
 }
@@ -85,7 +85,7 @@ pub(crate) struct SlotRow {
     /// Time zone of the calendar.
     timezone: String,
     start: Timestamp,
-    end: Timestamp,
+    pub(crate) end: Timestamp,
 }
 
 impl SlotRow {

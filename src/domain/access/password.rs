@@ -3,7 +3,7 @@
 use crate::domain::ids::AccountName;
 
 /// Minimum length in characters.
-const CHARS_MIN: usize = 12;
+pub const PASSWORD_CHARS_MIN: usize = 12;
 /// Maximum length in bytes. The time of a hash must not depend on a huge input.
 pub const PASSWORD_BYTES_MAX: usize = 256;
 /// Parts of passwords that people use most. A password must have enough else beside them.
@@ -56,7 +56,7 @@ pub fn check_password(account: &AccountName, password: &str) -> Result<(), Passw
     if password.len() > PASSWORD_BYTES_MAX {
         return Err(PasswordProblem::TooLong);
     }
-    if password.chars().count() < CHARS_MIN {
+    if password.chars().count() < PASSWORD_CHARS_MIN {
         return Err(PasswordProblem::TooShort);
     }
     let name = account.as_str().to_lowercase();
