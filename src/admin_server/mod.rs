@@ -18,6 +18,7 @@
 //! | `response` | statuses and bodies |
 //! | `socket_server` | the Unix socket |
 //! | `tcp_server` | the admin address: metrics, dashboard, API |
+//! | `dashboard` | the pages of [`crate::dashboard`] at the admin address |
 //! | `host_check` | which names a browser may use for the admin address |
 //! | `client` | the side of a command |
 //!
@@ -25,6 +26,7 @@
 
 mod api;
 mod client;
+mod dashboard;
 mod fields;
 mod host_check;
 mod request_decoder;
@@ -41,4 +43,4 @@ pub use api::HandlerSource;
 pub use client::AdminClient;
 pub use response::AdminResponse;
 pub use socket_server::{SocketServer, socket_path};
-pub use tcp_server::{AdminServer, DashboardHandler, Mount, Refusal};
+pub use tcp_server::{AdminServer, DashboardHandler, Mount};

@@ -18,6 +18,7 @@ use super::api::{API_LIMITS, Api, HandlerSource, read_body};
 use super::host_check::is_allowed_host;
 use super::response::{self, AdminResponse, ApiError};
 use super::routes::API_ROOT;
+use crate::dashboard::Refusal;
 use crate::domain::access::Principal;
 use crate::http::{ConnectionLimits, ConnectionPhase, HttpServer};
 
@@ -34,15 +35,6 @@ const FORM_BYTES_MAX: usize = 1 << 20;
 
 /// Function that returns the text of `/metrics`.
 pub type RenderMetrics = dyn Fn() -> String + Send + Sync;
-
-/// Reason why a request to the API has no principal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The browser has not signed in.
-    SignInRequired,
-    /// The request may come from another site.
-    ForeignRequest,
-}
 
 /// The dashboard, as the admin server sees it.
 pub trait DashboardHandler: Send + Sync {
@@ -144,6 +136,7 @@ impl AdminRoutes {
             let principal = principal.map_err(|refusal| match refusal {
                 Refusal::SignInRequired => ApiError::SignInRequired,
                 Refusal::ForeignRequest => ApiError::ForeignRequest,
+                Refusal::Unavailable => ApiError::TooManyRequests,
             })?;
             let request = Request::from_parts(head, body);
             return Ok(self.api.respond(principal, api_path, request, phase).await);

@@ -68,9 +68,12 @@ pub(super) fn list_problems(context: &BackupContext, state: &Values) -> Vec<Prob
                 |seconds| format!("if this machine is lost now, the last {seconds} s are lost"),
             );
             let why = state.upload_error.as_ref().map_or_else(
-                || match lacks_base(state) {
-                    true => " (the first base is not complete)".to_owned(),
-                    false => String::new(),
+                || {
+                    if lacks_base(state) {
+                        " (the first base is not complete)".to_owned()
+                    } else {
+                        String::new()
+                    }
                 },
                 |error| format!(" ({error})"),
             );

@@ -36,10 +36,12 @@ use super::service_manager::ServiceManager;
 use super::services::Services;
 use super::signals::Signals;
 use super::store_options::store_options;
+use crate::admin::access::AccessService;
 use crate::admin::{AdminError, AdminHandler};
 use crate::admin_server::{AdminServer, HandlerSource, Mount, SocketServer, socket_path};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::{Config, ConfigError, LimitSettings};
+use crate::dashboard::Dashboard;
 use crate::http::{AppState, HealthAlerter};
 use crate::reloadable::Reloadable;
 use crate::store::{Store, StoreError};
@@ -215,7 +217,7 @@ impl PreparedServer {
         tokio::spawn(alerter.run(wait_for_stop(stopped.clone())));
         // The listeners come last, so that each accepted connection gets a response, for forms and
         // for commands.
-        let http = self.listen(app, admin_handler, recorder, &stopped)?;
+        let http = self.listen(app, admin_handler, store, recorder, &stopped)?;
         banner.print();
         service_manager.report_ready(&banner.status());
         tokio::spawn(reloader.reload_on_signal(hangup, wait_for_stop(stopped)));
@@ -289,19 +291,30 @@ impl PreparedServer {
         AdminHandler::new(store.clone(), Arc::clone(&self.clock), catalog, Some(hooks))
     }
 
+    fn dashboard(&self, admin_handler: AdminHandler, store: &Store) -> Dashboard {
+        let components = Arc::clone(&self.active.load().components);
+        let config = &components.config;
+        let limits = config.dashboard.sign_in_limits();
+        let access = AccessService::new(store.clone(), Arc::clone(&self.clock), limits);
+        let (url, sign_in_ttl) = (config.dashboard_url(), config.dashboard.sign_in_ttl);
+        Dashboard::new(admin_handler, access, &url, sign_in_ttl)
+    }
+
     /// Starts the admin listener and the HTTP listener. Returns the task of the HTTP listener.
     fn listen(
         self,
         app: AppState,
         admin_handler: AdminHandler,
+        store: &Store,
         recorder: Option<PrometheusHandle>,
         stopped: &watch::Receiver<()>,
     ) -> Result<JoinHandle<()>, ServeError> {
         let stop = || wait_for_stop(stopped.clone());
+        let mount = Mount::of(self.dashboard(admin_handler.clone(), store));
         let (http, admin) = self.sockets.listen()?;
         let render = metrics::start_renderer(admin_handler.clone(), recorder, stop());
         let handler_source: Arc<HandlerSource> = Arc::new(move || Ok(admin_handler.clone()));
-        let admin = AdminServer::new(admin, handler_source, render, Mount::default());
+        let admin = AdminServer::new(admin, handler_source, render, mount);
         tokio::spawn(admin.run(stop()));
         let config = Reloadable::part_of(&self.active, |active| Arc::clone(&active.http));
         Ok(tokio::spawn(http.run(app, config, stop(), DRAIN_TIMEOUT)))

@@ -43,15 +43,12 @@ pub(super) fn format_times(text: &str, zone: &TimeZone) -> String {
         let candidate = rest.split_at_checked(TIMESTAMP_BYTES);
         let time =
             candidate.and_then(|(time, behind)| Some((format_timestamp(time, zone)?, behind)));
-        match time {
-            Some((time, behind)) => {
-                formatted.push_str(&time);
-                rest = behind;
-            }
-            None => {
-                formatted.push(first);
-                rest = rest.get(first.len_utf8()..).unwrap_or_default();
-            }
+        if let Some((time, behind)) = time {
+            formatted.push_str(&time);
+            rest = behind;
+        } else {
+            formatted.push(first);
+            rest = rest.get(first.len_utf8()..).unwrap_or_default();
         }
     }
     formatted

@@ -39,4 +39,4 @@ mod texts;
 mod user_agent;
 mod view;
 
-pub use service::Dashboard;
+pub use service::{Dashboard, Refusal};

@@ -72,17 +72,9 @@ impl PageRequest {
         Ok(())
     }
 
-    /// Returns `true` unless a page of another site sent the request (*Fetch Metadata*,
-    /// `Sec-Fetch-Site`). Old browsers send only `Origin` (*Fetch*), whose host must be the host of
-    /// the request or of `origin`, the configured address of the dashboard.
+    /// Returns `true` unless a page of another site sent the request. See [`is_same_origin`].
     pub(super) fn is_same_origin(&self, origin: &str) -> bool {
-        if let Some(site) = header(&self.headers, "sec-fetch-site") {
-            return site == "same-origin";
-        }
-        header(&self.headers, ORIGIN).is_some_and(|sender| {
-            let host = sender.split_once("://").map(|(_, host)| host);
-            sender == origin || host.is_some() && host == header(&self.headers, HOST)
-        })
+        is_same_origin(&self.headers, origin)
     }
 
     /// Returns `true` if the reader followed a link on another site. The browser then sends no
@@ -110,6 +102,19 @@ impl PageRequest {
         let name = header(&self.headers, USER_AGENT).unwrap_or_default();
         name.chars().take(BROWSER_CHARACTERS_MAX).collect()
     }
+}
+
+/// Returns `true` unless a page of another site sent a request (*Fetch Metadata*,
+/// `Sec-Fetch-Site`). Old browsers send only `Origin` (*Fetch*), whose host must be the host of
+/// the request or of `origin`, the configured address of the dashboard.
+pub(super) fn is_same_origin(headers: &HeaderMap, origin: &str) -> bool {
+    if let Some(site) = header(headers, "sec-fetch-site") {
+        return site == "same-origin";
+    }
+    header(headers, ORIGIN).is_some_and(|sender| {
+        let host = sender.split_once("://").map(|(_, host)| host);
+        sender == origin || host.is_some() && host == header(headers, HOST)
+    })
 }
 
 fn header(headers: &HeaderMap, name: impl hyper::header::AsHeaderName) -> Option<&str> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use askama::Template;
 use bytes::Bytes;
+use hyper::http::request::Parts;
 use hyper::{Method, Request};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -17,13 +18,14 @@ use super::links::{Links, with_field};
 use super::notices::Notice;
 use super::page::{Page, PageContent, PageError};
 use super::pages::error::{ErrorPage, OpeningPage};
-use super::request::PageRequest;
+use super::request::{PageRequest, is_same_origin};
 use super::response::{self, PageResponse};
 use super::routes::{self, Readers, Route};
 use super::texts::Language;
 use super::view::{Theme, View};
 use crate::admin::AdminHandler;
 use crate::admin::access::{AccessService, SignedIn, new_secret};
+use crate::domain::access::Principal;
 use crate::domain::access::secret::AccessSecret;
 use crate::domain::time::Millis;
 
@@ -34,16 +36,29 @@ const PAGES_MAX: usize = 4;
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Cookie with the secret of a browser before its sign-in.
 const VISITOR_COOKIE: &str = "__Host-flowgate-visitor";
+/// Header with the token that a script sends with each change.
+const CSRF_HEADER: &str = "x-csrf-token";
 /// Lifetime of the visitor cookie, in seconds.
 const VISITOR_SECONDS: u64 = 24 * 60 * 60;
 
 /// Pages of the dashboard.
 #[derive(Clone)]
 pub struct Dashboard {
-    parts: Arc<Parts>,
+    parts: Arc<Inner>,
 }
 
-struct Parts {
+/// Reason why a request to the API has no principal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The browser has not signed in.
+    SignInRequired,
+    /// The request may come from another site.
+    ForeignRequest,
+    /// The account can't be read.
+    Unavailable,
+}
+
+struct Inner {
     admin: AdminHandler,
     access: AccessService,
     /// URL of the dashboard, without a slash at its end.
@@ -94,7 +109,7 @@ impl Dashboard {
     pub fn new(admin: AdminHandler, access: AccessService, url: &str, sign_in_ttl: Millis) -> Self {
         let (origin, base) = split_url(url);
         Self {
-            parts: Arc::new(Parts {
+            parts: Arc::new(Inner {
                 admin,
                 access,
                 url: url.to_owned(),
@@ -104,6 +119,37 @@ impl Dashboard {
                 free_threads: Semaphore::new(PAGES_MAX),
             }),
         }
+    }
+
+    /// Returns the path in front of all paths, without a slash at its end.
+    #[must_use]
+    pub fn base_path(&self) -> &str {
+        &self.parts.base
+    }
+
+    /// Returns the name of the host under which browsers reach the dashboard, without its port.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        let origin = &self.parts.origin;
+        let host = origin
+            .split_once("://")
+            .map_or(origin.as_str(), |(_, host)| host);
+        // The port of an IPv6 address is behind the bracket.
+        match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            _ => host,
+        }
+    }
+
+    /// Finds the account that sends a request to the API.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub async fn authenticate(&self, head: Parts) -> Result<Principal, Refusal> {
+        let parts = Arc::clone(&self.parts);
+        let in_thread = tokio::task::spawn_blocking(move || parts.authenticate(&head));
+        // The panic hook has logged a panic.
+        in_thread.await.unwrap_or(Err(Refusal::Unavailable))
     }
 
     /// Answers one request. The caller limits the size of the body.
@@ -146,7 +192,23 @@ fn split_url(url: &str) -> (&str, &str) {
     (origin, base.trim_end_matches('/'))
 }
 
-impl Parts {
+impl Inner {
+    fn authenticate(&self, head: &Parts) -> Result<Principal, Refusal> {
+        let secret = find_cookie(&head.headers, SIGN_IN_COOKIE).ok_or(Refusal::SignInRequired)?;
+        let found = self.access.authenticate(secret);
+        let found = found.map_err(|_| Refusal::Unavailable)?;
+        let signed_in = found.ok_or(Refusal::SignInRequired)?;
+        if head.method != Method::GET {
+            let token = head.headers.get(CSRF_HEADER);
+            let token = token.and_then(|token| token.to_str().ok());
+            let has_token = signed_in.has_csrf_token(token.unwrap_or_default());
+            if !has_token || !is_same_origin(&head.headers, &self.origin) {
+                return Err(Refusal::ForeignRequest);
+            }
+        }
+        Ok(signed_in.principal())
+    }
+
     fn answer_asset(&self, request: &PageRequest, name: &str) -> PageResponse {
         match assets::find_asset(name) {
             Some(found) if matches!(request.method, Method::GET | Method::HEAD) => {

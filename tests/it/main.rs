@@ -85,6 +85,7 @@ mod local_copies;
 mod demo;
 // Invites, resets and the audit log, with and without a server.
 mod accounts;
+mod dashboard;
 // An abandoned draft causes one event with its answers.
 mod abandoned_draft;
 // SIGTERM under load loses nothing, and the server exits in less than ten seconds.

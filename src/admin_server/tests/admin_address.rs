@@ -14,7 +14,8 @@ use hyper::{Request, Response};
 use tokio::runtime::Runtime;
 
 use crate::admin::tests::support::{AdminHarness, assert_contains, assert_ends_with};
-use crate::admin_server::{AdminResponse, AdminServer, DashboardHandler, Mount, Refusal};
+use crate::admin_server::{AdminResponse, AdminServer, DashboardHandler, Mount};
+use crate::dashboard::Refusal;
 use crate::domain::access::{AccountPrincipal, Principal, Role};
 use crate::domain::ids::AccountName;
 use crate::http::BoundSocket;

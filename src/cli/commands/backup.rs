@@ -85,7 +85,7 @@ impl BackupArgs {
             match copy() {
                 Err(error) if error.is_closed_pipe() => return Err(error),
                 Err(error) => {
-                    writeln!(io::stderr(), "the copy failed, and is tried again: {error}")?
+                    writeln!(io::stderr(), "the copy failed, and is tried again: {error}")?;
                 }
                 Ok(()) => {}
             }

@@ -32,6 +32,12 @@ impl Answer {
             .map(|(_, value)| value.as_str())
     }
 
+    /// Returns the values of a header that may occur several times.
+    pub fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let named = self.headers.iter().filter(move |(known, _)| known == name);
+        named.map(|(_, value)| value.as_str())
+    }
+
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
