@@ -72,6 +72,8 @@ pub struct SocketServer {
     stop: Option<oneshot::Sender<()>>,
     /// Disconnects when the server accepts no more connections.
     is_closed: Receiver<()>,
+    /// Disconnects when all responses are complete.
+    is_finished: Receiver<()>,
 }
 
 impl SocketServer {
@@ -99,6 +101,7 @@ impl SocketServer {
             .build()?;
         let (stop, stopped) = oneshot::channel::<()>();
         let (closed, is_closed) = bounded(0);
+        let (finished, is_finished) = bounded::<()>(0);
         let api = Api::new(handler_source, limits.api);
         thread::Builder::new()
             .name("admin".to_owned())
@@ -107,6 +110,8 @@ impl SocketServer {
                     let _ = stopped.await;
                     drop(closed);
                 };
+                // Dropped at the end of the thread.
+                let _finished = finished;
                 let served = runtime.block_on(serve(listener, api, limits.connections, stopped));
                 if let Err(error) = served {
                     tracing::error!(error = %error, "the admin socket failed: commands can't reach this server until it is restarted");
@@ -116,7 +121,17 @@ impl SocketServer {
             path,
             stop: Some(stop),
             is_closed,
+            is_finished,
         })
+    }
+
+    /// Stops the server and waits until the responses in progress are complete, at most for the
+    /// grace period. Blocks the thread.
+    pub fn finish(self) {
+        let is_finished = self.is_finished.clone();
+        drop(self);
+        // Nothing is ever sent: this waits for the other end to be dropped.
+        let _ = is_finished.recv();
     }
 }
 

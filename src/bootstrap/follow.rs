@@ -118,8 +118,8 @@ async fn follow(
         }
         if has_promoted {
             tracing::info!("this machine was promoted: it becomes the server");
-            // The thread of the request still writes its response.
-            tokio::task::spawn_blocking(move || drop(socket));
+            // The process is replaced. Without this, the command would get no response.
+            let _ = tokio::task::spawn_blocking(move || socket.finish()).await;
             return Ok(true);
         }
     }
