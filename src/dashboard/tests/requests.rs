@@ -28,7 +28,7 @@ async fn each_response_has_the_security_headers() {
             );
             assert!(!policy.contains("unsafe"), "{policy}");
             assert_eq!(shown.headers["x-content-type-options"], "nosniff");
-            assert_eq!(shown.headers["referrer-policy"], "no-referrer");
+            assert_eq!(shown.headers["referrer-policy"], "same-origin");
             assert!(
                 !shown.text.contains(" style="),
                 "{path} has an inline style"
