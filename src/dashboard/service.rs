@@ -238,7 +238,13 @@ impl Inner {
             _ => None,
         };
         let context = self.context(&request, visitor);
-        let answer = fields.and_then(|()| Self::call_page(&context, &mut request, is_ours));
+        // Programs send other bodies to unknown paths, and must see that no page is there.
+        let known = routes::find_route(&request.path).ok_or(PageError::NotFound);
+        let answer = known.and_then(|(route, path_fields)| {
+            fields?;
+            request.path_fields = path_fields;
+            Self::call_page(route, &context, &mut request, is_ours)
+        });
         let mut response = self.response(&context, &request, answer);
         if let Some(secret) = new_secret {
             let cookie = SetCookie::secret(VISITOR_COOKIE, &secret, VISITOR_SECONDS);
@@ -272,15 +278,14 @@ impl Inner {
         visitor.has_csrf_token(token) && request.is_same_origin(&self.origin)
     }
 
-    /// Checks who sent the request, and calls the function of its path. `is_ours`: the form, if
+    /// Checks who sent the request, and calls the function of its route. `is_ours`: the form, if
     /// there is one, is of this dashboard.
     fn call_page(
+        route: &Route,
         context: &PageContext,
         request: &mut PageRequest,
         is_ours: bool,
     ) -> Result<Page, PageError> {
-        let (route, path_fields) = routes::find_route(&request.path).ok_or(PageError::NotFound)?;
-        request.path_fields = path_fields;
         let handler = route.handler(&request.method)?;
         check_reader(route, context)?;
         if !is_ours {
