@@ -34,7 +34,7 @@ pub trait Rows {
     /// Returns the value under a key.
     ///
     /// # Errors
-    /// [`StoreError::Row`] if the row is unreadable.
+    /// [`StoreError::Row`](crate::store::StoreError::Row) if the row is unreadable.
     fn get(&self, key: Ref<'_, Self>) -> StoreResult<Option<Self::Value>> {
         let row = self.get_row(key)?;
         row.map(|row| self.def().decode(key, row.value()))
@@ -55,7 +55,7 @@ pub trait Rows {
     /// Returns the value under a key that must exist.
     ///
     /// # Errors
-    /// [`StoreError::Row`] if the row is missing or unreadable.
+    /// [`StoreError::Row`](crate::store::StoreError::Row) if the row is missing or unreadable.
     fn require(&self, key: Ref<'_, Self>) -> StoreResult<Self::Value> {
         self.get(key)?
             .ok_or_else(|| self.def().row_error(key, RowProblem::Missing))
@@ -224,7 +224,8 @@ impl<K: TableKey, V: TableValue> WriteTable<'_, K, V> {
     /// Writes a row. Returns `true` if the key is new.
     ///
     /// # Errors
-    /// [`StoreError::Row`] if the value can't be encoded. No type of value causes this error.
+    /// [`StoreError::Row`](crate::store::StoreError::Row) if the value can't be encoded. No type of
+    /// value causes this error.
     pub fn put(&mut self, key: K::Ref<'_>, value: &V) -> StoreResult<bool> {
         let written = value.with_bytes(|bytes| self.put_bytes(key, bytes));
         written.map_err(|problem| self.def.row_error(key, problem))?
@@ -262,7 +263,7 @@ impl<K: TableKey, V: TableValue> WriteTable<'_, K, V> {
     /// Removes a row and returns its value.
     ///
     /// # Errors
-    /// [`StoreError::Row`] if the removed row is unreadable.
+    /// [`StoreError::Row`](crate::store::StoreError::Row) if the removed row is unreadable.
     pub fn take(&mut self, key: K::Ref<'_>) -> StoreResult<Option<V>> {
         let def = self.def;
         let row = self.remove_row(&K::to_bytes(key))?;
