@@ -59,8 +59,7 @@ impl AdminClient {
     /// Connects to the server that listens at `path`. Returns `None` if no server listens.
     ///
     /// # Errors
-    /// [`Unreachable`](crate::admin::ErrorCode::Unreachable) if the socket exists but this process
-    /// may not use it.
+    /// `ErrorCode::Unreachable` if the socket exists but this process may not use it.
     pub fn connect(path: &Path) -> Result<Option<Self>, AdminError> {
         match UnixStream::connect(path) {
             Ok(stream) => Ok(Some(Self { stream })),
@@ -76,8 +75,8 @@ impl AdminClient {
     /// if the callback returns `false`.
     ///
     /// # Errors
-    /// The error that the server reports, or [`Unreachable`](crate::admin::ErrorCode::Unreachable)
-    /// if the server closes the connection before the end of the response.
+    /// The error that the server reports, or `ErrorCode::Unreachable` if the server closes the
+    /// connection before the end of the response.
     pub fn send(
         self,
         request: &AdminRequest,
