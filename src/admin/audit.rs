@@ -178,12 +178,7 @@ fn filter_text(filter: &ListFilter) -> String {
         filter.event.map(|event| event.as_str().to_owned()),
         filter.since.map(|since| format!("since {since}")),
     ];
-    let parts: Vec<String> = parts.into_iter().flatten().collect();
-    if parts.is_empty() {
-        "all".to_owned()
-    } else {
-        format!("all of {}", parts.join(", "))
-    }
+    all_of(parts)
 }
 
 fn selection_text(selection: &LeadSelection) -> String {
@@ -192,8 +187,17 @@ fn selection_text(selection: &LeadSelection) -> String {
         selection.flow.as_ref().map(ToString::to_string),
         selection.created_before.map(|end| format!("before {end}")),
     ];
+    with_dry_run(all_of(parts), selection.dry_run)
+}
+
+/// Describes a selection by the parts that are set.
+fn all_of(parts: impl IntoIterator<Item = Option<String>>) -> String {
     let parts: Vec<String> = parts.into_iter().flatten().collect();
-    with_dry_run(format!("all of {}", parts.join(", ")), selection.dry_run)
+    if parts.is_empty() {
+        "all".to_owned()
+    } else {
+        format!("all of {}", parts.join(", "))
+    }
 }
 
 fn with_dry_run(text: String, dry_run: bool) -> String {

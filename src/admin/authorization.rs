@@ -61,9 +61,6 @@ pub(super) fn authorize(
 ) -> Result<AuthorizedRequest, AdminError> {
     let account = match principal {
         Principal::Shell => return Ok(unlimited(request)),
-        Principal::Account(account) if account.role == Role::Owner => {
-            return Ok(unlimited(request));
-        }
         Principal::Account(account) => account,
     };
     let access = match &request {

@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::domain::event::EventKind;
 use crate::domain::health::refusal_counters::RefusalStats;
 use crate::domain::health::window::WindowStats;
-use crate::domain::ids::{AgentId, DestinationName, FlowName, JobId};
+use crate::domain::ids::{AgentId, AgentName, DestinationName, FlowName, JobId};
 use crate::domain::phone_number::PhoneNumber;
 use crate::domain::time::Timestamp;
 use crate::gateways::GatewayRegistry;
@@ -99,6 +99,17 @@ impl AdminContext {
 
     pub(super) fn snapshot(&self) -> Result<Snapshot, AdminError> {
         Ok(self.store.read_last()?)
+    }
+
+    /// Fails if there is no agent with this name, or the agent was removed.
+    pub(super) fn require_agent(&self, name: &AgentName) -> Result<(), AdminError> {
+        let agents = self.snapshot()?.agents()?;
+        let mut current = agents.iter().filter(|(_, agent)| !agent.is_removed);
+        if current.any(|(_, agent)| agent.name == *name) {
+            Ok(())
+        } else {
+            Err(AdminError::missing("agent", name))
+        }
     }
 
     /// Returns the jobs in flight. The set is empty if no server runs.

@@ -3,20 +3,14 @@
 //! See [`super::request_decoder`] for the other direction.
 
 use hyper::Method;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 
-use super::routes::{API_ROOT, RequestKind, field_of, route_of};
+use super::routes::{API_ROOT, RequestKind, route_of};
 use crate::admin::{AdminError, AdminRequest};
+use crate::domain::url_text::{encode_value, field_of};
 
 /// Maximum length of a path with its query. A longer one would not fit in the head of a request.
 const PATH_BYTES_MAX: usize = 8 * 1024;
-/// Characters that are encoded in a path or query.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
 
 /// Request as it is sent over HTTP.
 #[derive(Debug, PartialEq, Eq)]
@@ -89,7 +83,7 @@ fn split_request(request: &AdminRequest) -> Result<(String, Map<String, Value>),
 
 fn encode_segment(name: &str, value: &Value) -> Result<String, AdminError> {
     match plain_text(value) {
-        Some(text) if !text.is_empty() => Ok(encode(&text)),
+        Some(text) if !text.is_empty() => Ok(encode_value(&text)),
         _ => Err(AdminError::invalid(format!("the {name} is empty"))),
     }
 }
@@ -118,9 +112,5 @@ fn plain_text(value: &Value) -> Option<String> {
 }
 
 fn format_pair(name: &str, text: &str) -> String {
-    format!("{}={}", encode(name), encode(text))
-}
-
-fn encode(text: &str) -> String {
-    utf8_percent_encode(text, RESERVED).to_string()
+    format!("{}={}", encode_value(name), encode_value(text))
 }

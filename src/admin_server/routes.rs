@@ -5,6 +5,8 @@
 
 use hyper::Method;
 
+use crate::domain::url_text::{PathField, match_path};
+
 /// Beginning of each path of the API.
 pub(super) const API_ROOT: &str = "/api/v1";
 
@@ -37,28 +39,6 @@ impl Route {
             Method::POST
         }
     }
-
-    /// Returns the fields of `path` if it has the form of this route, as they are in the path.
-    fn match_path<'a>(&self, path: &'a str) -> Option<Vec<(&'static str, &'a str)>> {
-        let (mut template, mut segments) = (self.path.split('/'), path.split('/'));
-        let mut fields = Vec::new();
-        loop {
-            match (template.next(), segments.next()) {
-                (None, None) => return Some(fields),
-                (Some(expected), Some(segment)) => match field_of(expected) {
-                    Some(field) if !segment.is_empty() => fields.push((field, segment)),
-                    None if expected == segment => {}
-                    _ => return None,
-                },
-                _ => return None,
-            }
-        }
-    }
-}
-
-/// Returns the name of the field that a segment of a route stands for.
-pub(super) fn field_of(segment: &'static str) -> Option<&'static str> {
-    segment.strip_prefix('{')?.strip_suffix('}')
 }
 
 const fn query(path: &'static str, variant: &'static str) -> Route {
@@ -168,7 +148,7 @@ pub(super) const ROUTES: &[Route] = &[
 /// Result of a search for the route of a request.
 pub(super) enum RouteMatch<'a> {
     /// The route, with the fields in the path as they are written there.
-    Found(&'static Route, Vec<(&'static str, &'a str)>),
+    Found(&'static Route, Vec<PathField<'a>>),
     /// The path exists, but only for this method.
     OtherMethod(&'static str),
     Unknown,
@@ -179,7 +159,7 @@ pub(super) enum RouteMatch<'a> {
 pub(super) fn find_route<'a>(method: &Method, path: &'a str) -> RouteMatch<'a> {
     let mut matches: Vec<_> = ROUTES
         .iter()
-        .filter_map(|route| Some((route, route.match_path(path)?)))
+        .filter_map(|route| Some((route, match_path(route.path, path)?)))
         .collect();
     matches.sort_by_key(|(_, fields)| fields.len());
     let other =

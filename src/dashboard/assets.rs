@@ -1,4 +1,4 @@
-//! The embedded files of the pages: stylesheet, script and icon of the site.
+//! The embedded files of the pages: stylesheets, script and icon of the site.
 //!
 //! The address of a file has the hash of its content, so that browsers store the file until it
 //! changes.
@@ -6,6 +6,8 @@
 use std::sync::LazyLock;
 
 use sha2::{Digest, Sha256};
+
+use crate::domain::hex::to_hex;
 
 /// Number of characters of the hash in an address.
 const HASH_CHARACTERS: usize = 12;
@@ -18,11 +20,16 @@ pub(super) struct Asset {
     pub(super) content: &'static [u8],
 }
 
-const ASSETS: [Asset; 3] = [
+const ASSETS: [Asset; 4] = [
     Asset {
         name: "dashboard.css",
         media_type: "text/css; charset=utf-8",
         content: include_bytes!("assets/dashboard.css"),
+    },
+    Asset {
+        name: "dark.css",
+        media_type: "text/css; charset=utf-8",
+        content: include_bytes!("assets/dark.css"),
     },
     Asset {
         name: "dashboard.js",
@@ -38,12 +45,9 @@ const ASSETS: [Asset; 3] = [
 
 static HASHES: LazyLock<[String; ASSETS.len()]> = LazyLock::new(|| {
     ASSETS.map(|asset| {
-        let digest = Sha256::digest(asset.content);
-        let hex = digest.iter().map(|byte| format!("{byte:02x}"));
-        hex.collect::<String>()
-            .chars()
-            .take(HASH_CHARACTERS)
-            .collect()
+        let mut hash = to_hex(&Sha256::digest(asset.content));
+        hash.truncate(HASH_CHARACTERS);
+        hash
     })
 });
 

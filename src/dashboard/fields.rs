@@ -4,16 +4,10 @@
 use std::borrow::Cow;
 use std::str::FromStr;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::percent_decode_str;
 
 /// Maximum number of fields of a query or form.
 const FIELDS_MAX: usize = 1000;
-/// Characters that stay as they are in a value.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
 
 /// Fields of a query or form, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -115,14 +109,10 @@ pub(super) fn decode_segment(text: &str) -> Option<String> {
     Some(decoded.into_owned())
 }
 
-/// Encodes a value for a query or a segment of a path.
-pub(super) fn encode_value(value: &str) -> String {
-    utf8_percent_encode(value, ESCAPED).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::url_text::encode_value;
 
     #[test]
     fn fields_are_decoded() {

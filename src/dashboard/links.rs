@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::assets;
-use super::fields::encode_value;
+use crate::domain::url_text::encode_value;
 
 /// Base path of all addresses, and the pages that the reader may open.
 #[derive(Clone, Debug)]

@@ -2,43 +2,23 @@
 //! of a notice, so no text comes from a request.
 
 use super::texts::Texts;
+use crate::domain::named_enum;
 
-/// Result of an action.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Notice {
-    SignedOut,
-    PasswordChanged,
-    SignInEnded,
-    RoleChanged,
-    AccountRemoved,
+named_enum! {
+    /// Result of an action. The names are the values of the field in a query.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(super) enum Notice {
+        SignedOut = "signed-out",
+        PasswordChanged = "password-changed",
+        SignInEnded = "sign-in-ended",
+        RoleChanged = "role-changed",
+        AccountRemoved = "account-removed",
+    }
 }
 
 impl Notice {
     /// Name of the field in a query.
     pub(super) const FIELD: &str = "notice";
-    const ALL: [Self; 5] = [
-        Self::SignedOut,
-        Self::PasswordChanged,
-        Self::SignInEnded,
-        Self::RoleChanged,
-        Self::AccountRemoved,
-    ];
-
-    /// Returns the value of the field in a query.
-    pub(super) const fn code(self) -> &'static str {
-        match self {
-            Self::SignedOut => "signed-out",
-            Self::PasswordChanged => "password-changed",
-            Self::SignInEnded => "sign-in-ended",
-            Self::RoleChanged => "role-changed",
-            Self::AccountRemoved => "account-removed",
-        }
-    }
-
-    /// Returns the notice with a code.
-    pub(super) fn from_code(code: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|notice| notice.code() == code)
-    }
 
     /// Returns the text of the notice.
     pub(super) const fn text(self, texts: &'static Texts) -> &'static str {

@@ -57,7 +57,7 @@ impl Page {
 
     /// Redirects to a path below the base path, which then shows `notice` once.
     pub(super) fn done(path: &str, notice: Notice) -> Self {
-        Self::redirect(with_field(path, Notice::FIELD, notice.code()))
+        Self::redirect(with_field(path, Notice::FIELD, notice.as_str()))
     }
 
     /// Adds a cookie.

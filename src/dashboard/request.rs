@@ -10,8 +10,6 @@ use super::texts::Language;
 
 /// Media type of forms.
 const FORM: &str = "application/x-www-form-urlencoded";
-/// Maximum length of the name of a browser, in characters.
-const BROWSER_CHARACTERS_MAX: usize = 200;
 
 /// Request of a page or an action.
 #[derive(Clone, Debug)]
@@ -98,9 +96,8 @@ impl PageRequest {
     }
 
     /// Returns the name under which the browser reports itself.
-    pub(super) fn browser(&self) -> String {
-        let name = header(&self.headers, USER_AGENT).unwrap_or_default();
-        name.chars().take(BROWSER_CHARACTERS_MAX).collect()
+    pub(super) fn browser(&self) -> &str {
+        header(&self.headers, USER_AGENT).unwrap_or_default()
     }
 }
 

@@ -8,6 +8,7 @@ use super::page::{Page, PageError};
 use super::pages::{account, accounts, invite, preferences, sign_in, today};
 use super::request::PageRequest;
 use crate::domain::access::Role;
+use crate::domain::url_text::match_path;
 
 /// Function of a page or an action.
 pub(super) type PageFn = fn(&PageContext, &PageRequest) -> Result<Page, PageError>;
@@ -108,7 +109,7 @@ static ROUTES: &[Route] = &[
 pub(super) fn find_route(path: &str) -> Option<(&'static Route, Fields)> {
     ROUTES
         .iter()
-        .find_map(|route| Some((route, match_path(route.path, path)?)))
+        .find_map(|route| Some((route, path_fields(route.path, path)?)))
 }
 
 /// Returns the paths of all pages without fields that a role may open.
@@ -120,24 +121,11 @@ pub(super) fn pages_for(role: Role) -> Vec<&'static str> {
         .collect()
 }
 
-fn match_path(template: &'static str, path: &str) -> Option<Fields> {
-    let mut segments = path.split('/');
-    let mut fields = Vec::new();
-    for expected in template.split('/') {
-        let segment = segments.next()?;
-        let name = expected
-            .strip_prefix('{')
-            .and_then(|rest| rest.strip_suffix('}'));
-        match name {
-            Some(name) if !segment.is_empty() => fields.push((name, decode_segment(segment)?)),
-            None if segment == expected => {}
-            _ => return None,
-        }
-    }
-    segments
-        .next()
-        .is_none()
-        .then(|| Fields::from_pairs(fields))
+/// Returns the decoded fields of a path that has the form of the template.
+fn path_fields(template: &'static str, path: &str) -> Option<Fields> {
+    let encoded = match_path(template, path)?.into_iter();
+    let decoded = encoded.map(|(name, segment)| Some((name, decode_segment(segment)?)));
+    Some(Fields::from_pairs(decoded.collect::<Option<_>>()?))
 }
 
 #[cfg(test)]

@@ -322,7 +322,7 @@ impl Inner {
             csrf,
             account,
             notice: notice
-                .and_then(|code| Notice::from_code(&code))
+                .and_then(|name| Notice::from_name(&name))
                 .map(|notice| notice.text(texts)),
             zone: self.admin.time_zone(),
             now: self.admin.now(),
@@ -413,6 +413,18 @@ mod tests {
                 "https://forms.example.com",
                 "/a/b",
             ),
+            ("https://forms.example.com", "https://forms.example.com", ""),
+            (
+                "https://forms.example.com/",
+                "https://forms.example.com",
+                "",
+            ),
+            (
+                "https://forms.example.com/admin/",
+                "https://forms.example.com",
+                "/admin",
+            ),
+            ("http://localhost:8081/x", "http://localhost:8081", "/x"),
             ("http://127.0.0.1:8081", "http://127.0.0.1:8081", ""),
             ("http://127.0.0.1:8081/", "http://127.0.0.1:8081", ""),
         ] {

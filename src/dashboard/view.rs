@@ -13,36 +13,31 @@ use super::links::Links;
 use super::texts::{self, Language, Texts};
 use crate::domain::access::{AccountPrincipal, Role};
 use crate::domain::ids::AccountName;
+use crate::domain::named_enum;
 use crate::domain::time::Timestamp;
 
 /// Number of entries of the navigation that a phone has a place for.
 const VISIBLE_ENTRIES: usize = 5;
 
-/// Colours of the pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Theme {
-    /// The choice of the browser or its system.
-    System,
-    Light,
-    Dark,
+named_enum! {
+    /// Colours of the pages. The names are those in cookies, forms and templates.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(super) enum Theme {
+        /// The choice of the browser or its system.
+        System = "system",
+        Light = "light",
+        Dark = "dark",
+    }
 }
 
 impl Theme {
-    /// All themes, in the order of the menu.
-    pub(super) const ALL: [Self; 3] = [Self::System, Self::Light, Self::Dark];
-
-    /// Returns the name of the theme in cookies, forms and the stylesheet.
-    pub(super) const fn as_str(self) -> &'static str {
+    /// Returns the media for which a page has the dark colours. `None`: none.
+    pub(super) const fn dark_media(self) -> Option<&'static str> {
         match self {
-            Self::System => "system",
-            Self::Light => "light",
-            Self::Dark => "dark",
+            Self::System => Some("screen and (prefers-color-scheme: dark)"),
+            Self::Light => None,
+            Self::Dark => Some("screen"),
         }
-    }
-
-    /// Returns the theme with a name from [`Self::as_str`].
-    pub(super) fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|theme| theme.as_str() == name)
     }
 }
 
@@ -125,11 +120,6 @@ impl View {
             folded.for_each(|entry| entry.is_folded = true);
         }
         entries
-    }
-
-    /// Returns `true` if a phone has no place for all entries of the navigation.
-    pub(super) fn is_navigation_folded(&self) -> bool {
-        self.navigation().iter().any(|entry| entry.is_folded)
     }
 
     /// Returns the themes to choose from.
@@ -227,6 +217,11 @@ impl View {
             |date| format::near_date(&self.texts.common, date, self.today()),
         )
     }
+}
+
+/// Returns `true` if a phone has no place for all entries of the navigation.
+pub(super) fn is_folded(entries: &[NavEntry]) -> bool {
+    entries.iter().any(|entry| entry.is_folded)
 }
 
 /// Returns `true` if the page at `path` belongs to the section at `section`.

@@ -3,11 +3,10 @@
 //! Calendar programs fetch a feed again and again without a login. So the address contains a
 //! secret, and only a hash of the secret is stored.
 
-use std::fmt::Write;
-
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::hex::to_hex;
 use super::ids::{AgentName, CalendarName};
 use super::time::{Millis, Timestamp};
 
@@ -51,12 +50,7 @@ impl FeedSecret {
     /// Creates a secret from random bytes.
     #[must_use]
     pub fn new(random: [u8; 20]) -> Self {
-        let mut text = String::new();
-        for byte in random {
-            // Writing to a text can't fail.
-            let _ = write!(text, "{byte:02x}");
-        }
-        Self(text)
+        Self(to_hex(&random))
     }
 
     /// Returns the secret in the path of a request. Returns `None` if the path is of no feed.

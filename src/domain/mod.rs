@@ -7,6 +7,8 @@
 
 #[macro_use]
 mod named_enum;
+pub(crate) use named_enum::named_enum;
+
 pub mod access;
 pub mod backup;
 pub mod booking;
@@ -24,6 +26,7 @@ pub mod flow;
 pub mod full_regex;
 pub mod gateway;
 pub(crate) mod health;
+pub mod hex;
 pub mod ids;
 pub mod ip_range;
 pub mod job;
@@ -35,3 +38,4 @@ pub mod submission;
 pub mod time;
 pub mod timeline;
 pub(crate) mod truncation;
+pub mod url_text;

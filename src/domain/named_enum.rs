@@ -4,12 +4,12 @@
 macro_rules! named_enum {
     (
         $(#[$attribute:meta])*
-        pub enum $type:ident {
+        $visibility:vis enum $type:ident {
             $($(#[$variant_attribute:meta])* $variant:ident = $name:literal,)*
         }
     ) => {
         $(#[$attribute])*
-        pub enum $type {
+        $visibility enum $type {
             $($(#[$variant_attribute])* $variant,)*
         }
 
@@ -24,6 +24,13 @@ macro_rules! named_enum {
                     $(Self::$variant => $name,)*
                 }
             }
+
+            /// Returns the value with a name from [`Self::as_str`].
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<Self> {
+                Self::ALL.into_iter().find(|known| known.as_str() == name)
+            }
         }
     };
 }
+pub(crate) use named_enum;

@@ -9,6 +9,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::{Choice, ConstantTimeEq};
 
+use crate::domain::hex::to_hex;
+
 const DIGEST_BYTES: usize = 32;
 
 /// Well-formed signature from a header. The signature is not verified yet.
@@ -77,10 +79,7 @@ impl SignatureVerifier {
     pub fn sign(&self, body: &[u8]) -> Option<String> {
         let mut mac = self.0.first()?.clone();
         mac.update(body);
-        let bytes = mac.finalize().into_bytes();
-        Some(bytes.iter().fold(String::from("sha256="), |text, byte| {
-            format!("{text}{byte:02x}")
-        }))
+        Some(format!("sha256={}", to_hex(&mac.finalize().into_bytes())))
     }
 
     /// Compares `header` with the signature of `body` under each secret. All secrets are tried, in

@@ -181,15 +181,11 @@ impl Store {
     /// # Errors
     /// The reason why the transaction failed.
     pub fn execute_blocking<T: Transaction>(&self, transaction: T) -> StoreResult<T::Outcome> {
-        let (outcome_tx, mut outcome) = oneshot::channel();
-        // A channel of results would be compiled once for each type of transaction.
-        let (replied, wait) = bounded::<()>(0);
+        let (outcome_tx, outcome_rx) = bounded(1);
         self.submit(transaction, move |result, _| {
             let _ = outcome_tx.send(result);
-            drop(replied);
         });
-        let _ = wait.recv();
-        outcome.try_recv().unwrap_or(Err(StoreError::NotOpen))
+        outcome_rx.recv().unwrap_or(Err(StoreError::NotOpen))
     }
 
     /// Executes a transaction like [`Store::execute_blocking`], but waits without blocking a
@@ -198,7 +194,7 @@ impl Store {
     /// # Errors
     /// The reason why the transaction failed.
     pub async fn execute<T: Transaction>(&self, transaction: T) -> StoreResult<T::Outcome> {
-        let (outcome_tx, outcome) = oneshot::channel();
+        let (outcome_tx, outcome_rx) = oneshot::channel();
         let reply = move |result, _| {
             let _ = outcome_tx.send(result);
         };
@@ -210,7 +206,7 @@ impl Store {
             }
             sleep(QUEUE_POLL_INTERVAL).await;
         }
-        outcome.await.unwrap_or(Err(StoreError::NotOpen))
+        outcome_rx.await.unwrap_or(Err(StoreError::NotOpen))
     }
 
     /// Returns a snapshot of the last commit. Drop the snapshot soon: while it exists, the engine

@@ -1,54 +1,20 @@
-//! One place never mixes two histories: after an old data file was put back, after two restores,
-//! and after a server was started beside a restore. Retention keeps what a restore needs.
+//! Tests that one place never mixes two histories: after an old data file was put back, after two
+//! restores, and after a server was started beside a restore. Retention keeps what a restore needs.
 
 use std::fs;
 use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::support::form::Form;
+use crate::support::backups::{
+    backed_up_server, backup_status, post, restore_elsewhere, wait_for_problem, wait_until_safe,
+};
 use crate::support::object_store::{FakeObjectStore, StoreFault};
 use crate::support::{PLAIN_FLOW, Server, assert_each_once, eventually, flowgate};
 
-fn post(server: &Server, token: &str) {
-    assert!(server.post("/form", &Form::new(token)).is_accepted());
-}
-
-fn backup_status(server: &Server) -> Value {
-    server.row(&["status"])["backup"].clone()
-}
-
-/// Waits until everything that was posted can be restored.
-fn wait_until_safe(server: &Server) {
-    server.settled();
-    eventually("the backup has everything", || {
-        let backup = backup_status(server);
-        (backup["base_at"].is_string() && backup["behind_seconds"] == 0).then_some(())
-    });
-}
-
-fn wait_for_problem(server: &Server, part: &str) {
-    eventually("the problem is reported", || {
-        let problems = backup_status(server)["problems"].to_string();
-        problems.contains(part).then_some(())
-    });
-}
-
-fn restore_elsewhere(tables: &str, more: &[&str]) -> (Server, Value) {
-    let elsewhere = Server::stopped(tables);
-    let restored = elsewhere.row(&[&["restore"], more].concat());
-    assert_eq!(restored["violations"], 0, "{restored}");
-    assert_eq!(elsewhere.cli(&["check"]).code, 0);
-    (elsewhere, restored)
-}
-
 #[test]
 fn older_file_begins_a_new_history() {
-    let store = FakeObjectStore::start();
-    let tables = format!("{PLAIN_FLOW}{}", store.table(""));
-    let mut server = Server::start(&tables);
-    post(&server, "first");
-    wait_until_safe(&server);
+    let (_store, tables, mut server) = backed_up_server("");
     server.stop();
     let data = server.folder().join("flowgate.redb");
     let snapshot = server.folder().join("snapshot");
@@ -73,11 +39,7 @@ fn older_file_begins_a_new_history() {
 
 #[test]
 fn last_restored_machine_owns_the_backup() {
-    let store = FakeObjectStore::start();
-    let tables = format!("{PLAIN_FLOW}{}", store.table(""));
-    let mut server = Server::start(&tables);
-    post(&server, "first");
-    wait_until_safe(&server);
+    let (store, tables, mut server) = backed_up_server("");
     server.kill9();
     let (mut one, _) = restore_elsewhere(&tables, &[]);
     let (mut other, _) = restore_elsewhere(&tables, &[]);
@@ -106,11 +68,7 @@ fn last_restored_machine_owns_the_backup() {
 
 #[test]
 fn idle_server_uploads_nothing() {
-    let store = FakeObjectStore::start();
-    let tables = format!("{PLAIN_FLOW}{}", store.table(""));
-    let mut server = Server::start(&tables);
-    post(&server, "first");
-    wait_until_safe(&server);
+    let (store, _, mut server) = backed_up_server("");
     server.stop();
     let before = store.names_with("/log/");
     for _ in 0..3 {
@@ -124,11 +82,7 @@ fn idle_server_uploads_nothing() {
 
 #[test]
 fn server_that_was_started_beside_a_restore_keeps_its_file() {
-    let store = FakeObjectStore::start();
-    let tables = format!("{PLAIN_FLOW}{}", store.table(""));
-    let mut server = Server::start(&tables);
-    post(&server, "first");
-    wait_until_safe(&server);
+    let (store, tables, mut server) = backed_up_server("");
     server.kill9();
 
     let mut machine = Server::stopped(&tables);

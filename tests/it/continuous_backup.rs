@@ -6,8 +6,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
+use crate::support::backups::{
+    backup_status, post, restore_elsewhere, wait_for_problem, wait_until_safe,
+};
 use crate::support::fake_services::{FakeReceiver, add_top_level_keys};
 use crate::support::form::Form;
 use crate::support::http::{Connection, signed_post};
@@ -38,31 +39,6 @@ fn post_forms(server: &Server, prefix: &str, acknowledged: &Acknowledged, enough
             return;
         }
     }
-}
-
-/// Returns the part of `status` about backups.
-fn backup_status(server: &Server) -> Value {
-    server.row(&["status"])["backup"].clone()
-}
-
-/// Waits until a base is complete and every commit is in the backup.
-fn wait_until_safe(server: &Server) {
-    eventually("the backup has everything", || {
-        let backup = backup_status(server);
-        (backup["base_at"].is_string() && backup["behind_seconds"] == 0).then_some(())
-    });
-}
-
-fn post(server: &Server, token: &str) {
-    assert!(server.post("/form", &Form::new(token)).is_accepted());
-}
-
-/// Restores the backup of `tables` on another machine, which does not start.
-fn restore_elsewhere(tables: &str, more: &[&str]) -> (Server, Value) {
-    let elsewhere = Server::stopped(tables);
-    let restored = elsewhere.row(&[&["restore"], more].concat());
-    assert_eq!(restored["violations"], 0, "{restored}");
-    (elsewhere, restored)
 }
 
 fn tokens(server: &Server) -> Vec<String> {
@@ -125,7 +101,6 @@ fn burnt_machine_costs_seconds() {
     elsewhere.start_again();
     assert!(elsewhere.post("/form", &Form::new("first")).is_duplicate());
     post(&elsewhere, "elsewhere");
-    elsewhere.settled();
     wait_until_safe(&elsewhere);
     elsewhere.kill9();
     let (third, _) = restore_elsewhere(&tables, &[]);
@@ -164,7 +139,6 @@ fn store_that_fails_and_kills_lose_nothing() {
     wait_until_safe(&server);
     post(&server, "after the base");
     all.push("after the base".to_owned());
-    server.settled();
     wait_until_safe(&server);
     server.kill9();
     let (elsewhere, restored) = restore_elsewhere(&tables, &[]);
@@ -211,7 +185,6 @@ fn earlier_time_is_restored() {
     let tables = format!("{PLAIN_FLOW}{}", store.table(""));
     let mut server = Server::start(&tables);
     post(&server, "before");
-    server.settled();
     wait_until_safe(&server);
     let between = jiff::Timestamp::now();
     // Times of commits are whole milliseconds.
@@ -221,7 +194,6 @@ fn earlier_time_is_restored() {
     });
     let between = between.to_string();
     post(&server, "after");
-    server.settled();
     wait_until_safe(&server);
     // Everything is uploaded before the end of a clean stop.
     post(&server, "last");
@@ -244,8 +216,9 @@ fn earlier_time_is_restored() {
     );
 }
 
-#[test]
-fn failing_backup_is_warning_and_alert() {
+/// Returns a server that has not started, whose backup goes to a store that refuses everything and
+/// whose alerts go to the receiver. Returns also the tables of its config.
+fn with_failing_store() -> (FakeObjectStore, FakeReceiver, String, Server) {
     let (store, receiver) = (FakeObjectStore::start(), FakeReceiver::well());
     store.set_fault(StoreFault::Forbidden);
     let tables = format!(
@@ -253,8 +226,14 @@ fn failing_backup_is_warning_and_alert() {
         receiver.table("ops", ""),
         store.table("")
     );
-    let mut server = Server::stopped(&tables);
+    let server = Server::stopped(&tables);
     add_top_level_keys(&server, "alerts = [\"ops\"]");
+    (store, receiver, tables, server)
+}
+
+#[test]
+fn failing_backup_is_warning_and_alert() {
+    let (store, receiver, tables, mut server) = with_failing_store();
     server.start_again();
     post(&server, "first");
     let alerts = receiver.wait_for_requests(1);
@@ -295,12 +274,7 @@ fn failing_backup_is_warning_and_alert() {
     // Another data file must not mix with these objects.
     let other = Server::start(&tables);
     post(&other, "other");
-    eventually("the other server stops its backup", || {
-        let problems = backup_status(&other)["problems"].to_string();
-        problems
-            .contains("because it has backups of other data")
-            .then_some(())
-    });
+    wait_for_problem(&other, "because it has backups of other data");
     assert_eq!(
         backup_status(&server)["problems"].as_array().unwrap().len(),
         0
@@ -312,27 +286,13 @@ fn failing_backup_is_warning_and_alert() {
 
 #[test]
 fn lasting_problem_alerts_once() {
-    let (store, receiver) = (FakeObjectStore::start(), FakeReceiver::well());
-    store.set_fault(StoreFault::Forbidden);
-    let tables = format!(
-        "{PLAIN_FLOW}{}{}",
-        receiver.table("ops", ""),
-        store.table("")
-    );
-    let mut server = Server::stopped(&tables);
-    add_top_level_keys(&server, "alerts = [\"ops\"]");
-    let wait_for_problem = |server: &Server| {
-        eventually("the problem is reported", || {
-            let problems = backup_status(server)["problems"].to_string();
-            problems.contains("is late").then_some(())
-        });
-    };
+    let (store, receiver, _, mut server) = with_failing_store();
     server.start_again();
     receiver.wait_for_requests(1);
     for _ in 0..2 {
         server.stop();
         server.start_again();
-        wait_for_problem(&server);
+        wait_for_problem(&server, "is late");
     }
     store.set_fault(StoreFault::None);
     wait_until_safe(&server);
@@ -343,7 +303,7 @@ fn lasting_problem_alerts_once() {
     server.stop();
     store.set_fault(StoreFault::Forbidden);
     server.start_again();
-    wait_for_problem(&server);
+    wait_for_problem(&server, "is late");
     receiver.wait_for_requests(2);
     server.stop();
     assert_eq!(receiver.request_count(), 2, "one alert for each problem");

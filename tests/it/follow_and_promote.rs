@@ -6,14 +6,11 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
+use crate::support::backups::post;
 use crate::support::form::Form;
 use crate::support::http::{Answer, Connection, signed_post};
 use crate::support::object_store::{FakeObjectStore, StoreFault};
 use crate::support::{PLAIN_FLOW, Process, Server, assert_each_once, eventually, flowgate};
-
-fn post(server: &Server, token: &str) {
-    assert!(server.post("/form", &Form::new(token)).is_accepted());
-}
 
 fn post_to(address: SocketAddr, token: &str) -> Answer {
     let request = signed_post("/form", &Form::new(token).body());

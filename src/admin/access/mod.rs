@@ -9,6 +9,4 @@ mod password_hash;
 mod service;
 
 pub use error::AccessError;
-pub use service::{
-    AccessService, InviteView, NewSignInView, SignInView, SignedIn, is_csrf_token, new_secret,
-};
+pub use service::{AccessService, InviteView, NewSignInView, SignInView, SignedIn, new_secret};

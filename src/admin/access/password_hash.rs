@@ -17,8 +17,8 @@ const RUNNING_MAX: usize = 2;
 /// Maximum number of attempts that wait. Each occupies a thread.
 const WAITING_MAX: usize = 8;
 
-/// Hash of a random text. An unknown account is checked against it, so that the answer takes as
-/// long as for a known one. Same parameters as [`Argon2::default`].
+/// Hash that no password has. An unknown account is checked against it, so that the answer takes
+/// as long as for a known one. Same parameters as [`Argon2::default`].
 const UNKNOWN_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// Hashes and verifies passwords.

@@ -1,6 +1,5 @@
 //! Signs browsers in and out, redeems invites and changes passwords.
 
-use std::fmt::Write;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -15,6 +14,7 @@ use crate::domain::access::password::{PASSWORD_BYTES_MAX, check_password};
 use crate::domain::access::secret::AccessSecret;
 use crate::domain::access::throttle::AttemptThrottle;
 use crate::domain::access::{AccountPrincipal, Principal, Role};
+use crate::domain::hex::to_hex;
 use crate::domain::ids::AccountName;
 use crate::domain::time::{Millis, Timestamp};
 use crate::store::{
@@ -102,18 +102,12 @@ impl SignedIn {
     }
 }
 
-/// Creates the cookie value of a browser that has not signed in, for the CSRF token of its forms.
+/// Creates the secret of an invite, of a sign-in, or of a browser that has not signed in.
 #[must_use]
 pub fn new_secret() -> AccessSecret {
     let mut random = [0; 32];
     SystemEntropy.fill(&mut random);
     AccessSecret::new(random)
-}
-
-/// Returns `true` if the token belongs to the cookie of a browser that has not signed in.
-#[must_use]
-pub fn is_csrf_token(cookie: &str, token: &str) -> bool {
-    AccessSecret::parse(cookie).is_some_and(|secret| secret.has_csrf_token(token))
 }
 
 impl AccessService {
@@ -133,13 +127,17 @@ impl AccessService {
     /// # Errors
     /// [`AccessError::InvalidInvite`] if the link is unknown, used or expired.
     pub fn find_invite(&self, secret: &str) -> Result<InviteView, AccessError> {
-        let secret = AccessSecret::parse(secret).ok_or(AccessError::InvalidInvite)?;
+        self.find_invite_of(&parse_invite(secret)?)
+    }
+
+    fn find_invite_of(&self, secret: &AccessSecret) -> Result<InviteView, AccessError> {
         let now = self.clock.now();
         let accounts = self.store.read_last()?.accounts()?;
         let mut invites = accounts.into_iter().filter_map(|account| {
-            let invite = account.invite?;
-            let is_right = invite.is_valid(now) && secret.has_hash(&invite.secret_hash);
-            is_right.then_some(InviteView {
+            let invite = account
+                .invite
+                .filter(|invite| invite.opens_with(secret, now))?;
+            Some(InviteView {
                 name: account.name,
                 role: account.role,
                 expires_at: invite.expires_at,
@@ -159,9 +157,9 @@ impl AccessService {
         password: &str,
         browser: &str,
     ) -> Result<NewSignInView, AccessError> {
-        let invite = self.find_invite(secret)?;
+        let secret = parse_invite(secret)?;
+        let invite = self.find_invite_of(&secret)?;
         check_password(&invite.name, password)?;
-        let secret = AccessSecret::parse(secret).ok_or(AccessError::InvalidInvite)?;
         let password_hash = self.hash(password)?;
         let (cookie, sign_in) = self.new_sign_in(browser);
         let redeemed = self.store.execute_blocking(RedeemInvite {
@@ -386,6 +384,10 @@ impl AccessService {
     }
 }
 
+fn parse_invite(secret: &str) -> Result<AccessSecret, AccessError> {
+    AccessSecret::parse(secret).ok_or(AccessError::InvalidInvite)
+}
+
 const fn flood() -> AccessError {
     AccessError::TooManyAttempts {
         retry_after: FLOOD_PAUSE,
@@ -394,10 +396,6 @@ const fn flood() -> AccessError {
 
 /// Returns the ID of a sign-in: the second half of the hash. It opens nothing.
 fn sign_in_id(secret_hash: &[u8; 32]) -> String {
-    let mut id = String::new();
-    for byte in secret_hash.iter().skip(16) {
-        // Writing to a text can't fail.
-        let _ = write!(id, "{byte:02x}");
-    }
-    id
+    let (_, second_half) = secret_hash.split_at(16);
+    to_hex(second_half)
 }

@@ -2,16 +2,14 @@
 //!
 //! The shell may also change the last owner, because it can always invite another one.
 
+use crate::admin::access::new_secret;
 use crate::admin::account_requests::AccountInvite;
 use crate::admin::context::{AdminContext, RowSink, send_row};
 use crate::admin::error::AdminError;
 use crate::admin::responses::{AccountRow, InviteRow, SHELL, SignOutRow};
-use crate::clock::{Entropy, SystemEntropy};
 use crate::domain::access::account::{Account, check_role};
-use crate::domain::access::secret::AccessSecret;
 use crate::domain::access::{Principal, Role};
 use crate::domain::ids::{AccountName, AgentName};
-use crate::domain::lead::Agent;
 use crate::domain::time::Millis;
 use crate::store::{
     AccountOutcome, EndSignIns, InviteAccount, RemoveAccount, ResetAccount, SetAccountRole,
@@ -117,12 +115,6 @@ pub(super) fn sign_out(
     }
 }
 
-fn new_secret() -> AccessSecret {
-    let mut random = [0; 32];
-    SystemEntropy.fill(&mut random);
-    AccessSecret::new(random)
-}
-
 fn expiry(expires_in: Option<u64>) -> Result<Millis, AdminError> {
     let expires_in = expires_in.map_or(EXPIRES_IN, Millis::new);
     if EXPIRY_RANGE.contains(&expires_in) {
@@ -139,17 +131,7 @@ fn check_agent(
     agent: Option<&AgentName>,
 ) -> Result<(), AdminError> {
     check_role(role, agent).map_err(|error| AdminError::invalid(error.to_string()))?;
-    let Some(name) = agent else { return Ok(()) };
-    let agents = context.snapshot()?.list_all_rows::<Agent>()?;
-    let is_known = agents
-        .into_iter()
-        .filter_map(|(_, agent)| agent.ok())
-        .any(|agent| !agent.is_removed && agent.name == *name);
-    if is_known {
-        Ok(())
-    } else {
-        Err(AdminError::missing("agent", name))
-    }
+    agent.map_or(Ok(()), |name| context.require_agent(name))
 }
 
 fn changed(name: &AccountName, outcome: AccountOutcome) -> Result<Account, AdminError> {

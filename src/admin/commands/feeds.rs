@@ -7,7 +7,6 @@ use crate::admin::text::join_or_none;
 use crate::clock::{Entropy, SystemEntropy};
 use crate::domain::calendar_feed::{Feed, FeedSecret, FeedTarget};
 use crate::domain::ids::CalendarName;
-use crate::domain::lead::Agent;
 use crate::domain::time::Timestamp;
 use crate::store::{CreateFeed, RevokeFeed};
 
@@ -59,17 +58,6 @@ fn check_target(context: &AdminContext, target: &FeedTarget) -> Result<(), Admin
                 join_or_none(&known)
             )))
         }
-        FeedTarget::Agent(name) => {
-            let agents = context.snapshot()?.list_all_rows::<Agent>()?;
-            let is_known = agents
-                .into_iter()
-                .filter_map(|(_, agent)| agent.ok())
-                .any(|agent| !agent.is_removed && agent.name == *name);
-            if is_known {
-                Ok(())
-            } else {
-                Err(AdminError::missing("agent", name))
-            }
-        }
+        FeedTarget::Agent(name) => context.require_agent(name),
     }
 }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use crate::bootstrap::private_file;
 use crate::clock::Entropy;
 use crate::config::{Config, ConfigError, Secret, SecretRef};
+use crate::domain::hex::to_hex;
 
 /// File name of the development secret, in the folder of the data file.
 const DEVELOPMENT_SECRET_FILE: &str = "flowgate.dev-secret";
@@ -149,9 +150,7 @@ fn read_development_secret(path: &Path) -> Result<Secret, AppSecretError> {
 pub(crate) fn random_hex(entropy: &dyn Entropy) -> String {
     let mut bytes = [0; 32];
     entropy.fill(&mut bytes);
-    bytes
-        .iter()
-        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    to_hex(&bytes)
 }
 
 #[cfg(test)]

@@ -99,8 +99,7 @@ pub(crate) fn with_link(mut row: Value, url: &str) -> Value {
 }
 
 fn parse_role(text: &str) -> Result<Role, String> {
-    let role = Role::ALL.into_iter().find(|role| role.as_str() == text);
-    role.ok_or_else(|| "must be owner, agent or viewer".to_owned())
+    Role::from_name(text).ok_or_else(|| "must be owner, agent or viewer".to_owned())
 }
 
 impl From<AdminVerb> for AdminCall {

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::AdminCall;
 use crate::admin::{AdminQuery, AuditFilter, AuditRow};
-use crate::cli::args::parse_since;
+use crate::cli::args::{LimitOption, SinceFilter, parse_since};
 use crate::cli::output::{Column, TableRow};
 use crate::domain::time::Timestamp;
 
@@ -23,28 +23,26 @@ impl TableRow for AuditRow {
 
 #[derive(Debug, Args)]
 pub(crate) struct AuditArgs {
-    /// Only entries since this time: a duration (2h), a date or a time. Default: all
-    #[arg(long, value_name = "TIME", value_parser = parse_since)]
-    since: Option<Timestamp>,
-    /// Only entries until this time: a duration (2h), a date or a time. Default: all
-    #[arg(long, value_name = "TIME", value_parser = parse_since)]
+    #[command(flatten)]
+    since: SinceFilter,
+    /// Only rows until this time, written as --since. Default: no limit
+    #[arg(long, value_name = "WHEN", value_parser = parse_since)]
     until: Option<Timestamp>,
     /// Only entries of this account, or `shell` for the command line. Default: all
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
-    /// Maximum number of rows. 0: no limit
-    #[arg(long, default_value_t = 50)]
-    limit: usize,
+    #[command(flatten)]
+    limit: LimitOption,
 }
 
 impl From<AuditArgs> for AdminCall {
     fn from(args: AuditArgs) -> Self {
         Self::table::<AuditRow>(AdminQuery::AuditLog(AuditFilter {
             by: args.by,
-            since: args.since,
+            since: args.since.since,
             until: args.until,
             before: None,
-            limit: args.limit,
+            limit: args.limit.limit,
         }))
     }
 }

@@ -29,15 +29,6 @@ impl DashboardSettings {
             idle_timeout: self.sign_in_idle_timeout,
         }
     }
-
-    /// Returns the path under which a proxy serves the dashboard, without a slash at its end. Empty
-    /// if the dashboard has a host of its own.
-    #[must_use]
-    pub fn base_path(&self) -> String {
-        let uri = self.url.as_ref().and_then(|url| url.parse::<Uri>().ok());
-        let path = uri.map(|uri| uri.path().to_owned()).unwrap_or_default();
-        path.trim_end_matches('/').to_owned()
-    }
 }
 
 /// Reads `[dashboard]`.
@@ -104,20 +95,18 @@ mod tests {
     }
 
     #[test]
-    fn path_of_the_url_is_the_base_path() {
-        for (url, path) in [
-            ("https://forms.example.com", ""),
-            ("https://forms.example.com/", ""),
-            ("https://forms.example.com/admin/", "/admin"),
-            ("https://forms.example.com/a/b", "/a/b"),
-            ("http://localhost:8081/x", "/x"),
+    fn url_has_no_slash_at_its_end() {
+        for url in [
+            "https://forms.example.com",
+            "https://forms.example.com/",
+            "https://forms.example.com/admin/",
+            "https://forms.example.com/a/b",
+            "http://localhost:8081/x",
         ] {
             let config = parse_valid(&format!("[dashboard]\nurl = {url:?}"));
-            assert_eq!(config.dashboard.base_path(), path, "{url}");
             assert_eq!(config.dashboard_url(), url.trim_end_matches('/'));
         }
         let config = parse_valid("");
-        assert_eq!(config.dashboard.base_path(), "");
         assert_eq!(config.dashboard_url(), "http://127.0.0.1:8081");
     }
 }

@@ -2,7 +2,7 @@
 
 use askama::Template;
 
-use super::sign_in::problem;
+use super::sign_in::{new_password, problem};
 use crate::admin::access::SignInView;
 use crate::dashboard::context::PageContext;
 use crate::dashboard::notices::Notice;
@@ -49,17 +49,15 @@ pub(in crate::dashboard) fn change_password(
     context: &PageContext,
     request: &PageRequest,
 ) -> Result<Page, PageError> {
-    let form = &request.form;
-    let password = form.raw("password").unwrap_or_default();
-    if form.raw("repeated") != Some(password) {
-        let differ = context.view.texts.access.passwords_differ;
-        return Page::refused(&account_page(context, Some(differ.to_owned()))?);
-    }
-    let current = form.raw("current").unwrap_or_default();
+    let password = match new_password(context, request) {
+        Ok(password) => password,
+        Err(differ) => return Page::refused(&account_page(context, Some(differ))?),
+    };
+    let current = request.form.raw("current").unwrap_or_default();
     let signed_in = context.signed_in()?;
     match context
         .access
-        .change_password(signed_in, current, password, &request.browser())
+        .change_password(signed_in, current, password, request.browser())
     {
         Ok(new) => {
             let page = Page::done("/account", Notice::PasswordChanged);

@@ -147,7 +147,7 @@ fn account_name(request: &PageRequest) -> Result<AccountName, PageError> {
 /// Reads the role of a form, and the agent if the role needs one.
 fn role_and_agent(request: &PageRequest) -> Result<(Role, Option<AgentName>), PageError> {
     let name: String = request.form.required("role")?;
-    let role = Role::ALL.into_iter().find(|role| role.as_str() == name);
+    let role = Role::from_name(&name);
     let role = role.ok_or_else(|| PageError::Invalid(format!("unknown role {name:?}")))?;
     let agent = match role {
         Role::Agent => Some(request.form.required("agent")?),

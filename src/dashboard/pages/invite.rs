@@ -2,7 +2,7 @@
 
 use askama::Template;
 
-use super::sign_in::problem;
+use super::sign_in::{new_password, problem};
 use crate::admin::access::AccessError;
 use crate::dashboard::context::PageContext;
 use crate::dashboard::page::{Page, PageError};
@@ -38,16 +38,14 @@ pub(in crate::dashboard) fn accept(
     context: &PageContext,
     request: &PageRequest,
 ) -> Result<Page, PageError> {
-    let form = &request.form;
-    let password = form.raw("password").unwrap_or_default();
-    if form.raw("repeated") != Some(password) {
-        let differ = context.view.texts.access.passwords_differ;
-        return show_with(context, request, Some(differ.to_owned()));
-    }
+    let password = match new_password(context, request) {
+        Ok(password) => password,
+        Err(differ) => return show_with(context, request, Some(differ)),
+    };
     let secret = invite_secret(request)?;
     match context
         .access
-        .redeem_invite(secret, password, &request.browser())
+        .redeem_invite(secret, password, request.browser())
     {
         Ok(new) => Ok(Page::redirect("/").with_cookie(context.sign_in_cookie(&new))),
         Err(AccessError::InvalidInvite) => show_invalid(context),

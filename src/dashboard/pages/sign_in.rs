@@ -48,7 +48,7 @@ pub(in crate::dashboard) fn sign_in(
     let next = next_path(form.get("next"));
     let name = form.get("name").unwrap_or_default();
     let password = form.raw("password").unwrap_or_default();
-    match context.access.sign_in(name, password, &request.browser()) {
+    match context.access.sign_in(name, password, request.browser()) {
         Ok(new) => Ok(Page::redirect(next).with_cookie(context.sign_in_cookie(&new))),
         Err(refused) => Page::refused(&SignInPage {
             view: &context.view,
@@ -67,6 +67,22 @@ pub(in crate::dashboard) fn sign_out(
     context.access.sign_out(context.signed_in()?)?;
     let page = Page::done("/sign-in", Notice::SignedOut);
     Ok(page.with_cookie(SetCookie::secret(SIGN_IN_COOKIE, "", 0)))
+}
+
+/// Returns the new password of a form, which has it twice.
+///
+/// # Errors
+/// The text for a person who typed two different ones.
+pub(in crate::dashboard) fn new_password<'a>(
+    context: &PageContext,
+    request: &'a PageRequest,
+) -> Result<&'a str, String> {
+    let password = request.form.raw("password").unwrap_or_default();
+    if request.form.raw("repeated") == Some(password) {
+        Ok(password)
+    } else {
+        Err(context.view.texts.access.passwords_differ.to_owned())
+    }
 }
 
 /// Returns the text of a refused sign-in or password.

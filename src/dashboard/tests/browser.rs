@@ -13,11 +13,11 @@ use crate::admin::tests::support::AdminHarness;
 use crate::admin::{AccountInvite, AdminCommand, InviteRow};
 use crate::clock::Clock;
 use crate::dashboard::Dashboard;
-use crate::dashboard::fields::encode_value;
 use crate::domain::access::account::SignInLimits;
 use crate::domain::access::{Principal, Role};
 use crate::domain::ids::{AccountName, AgentName};
 use crate::domain::time::Millis;
+use crate::domain::url_text::encode_value;
 
 pub struct Browser {
     pub dashboard: Dashboard,

@@ -1,4 +1,4 @@
-//! Who may open which page, which forms are refused, and the headers of each response.
+//! Tests of requests: readers of the pages, refused forms, and the headers of each response.
 
 use hyper::Method;
 use hyper::header::CACHE_CONTROL;

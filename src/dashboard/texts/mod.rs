@@ -10,37 +10,21 @@ mod es;
 mod groups;
 mod pt;
 
+use crate::domain::named_enum;
 pub(super) use groups::{CommonTexts, Texts};
 
-/// Language of the dashboard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Language {
-    English,
-    German,
-    Spanish,
-    Portuguese,
+named_enum! {
+    /// Language of the dashboard. The names are those in cookies and forms (*ISO 639-1*).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(super) enum Language {
+        English = "en",
+        German = "de",
+        Spanish = "es",
+        Portuguese = "pt",
+    }
 }
 
 impl Language {
-    /// All languages, in the order of the menu.
-    pub(super) const ALL: [Self; 4] =
-        [Self::English, Self::German, Self::Spanish, Self::Portuguese];
-
-    /// Returns the name of the language in cookies and forms (*ISO 639-1*).
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::English => "en",
-            Self::German => "de",
-            Self::Spanish => "es",
-            Self::Portuguese => "pt",
-        }
-    }
-
-    /// Returns the language with a name from [`Self::as_str`].
-    pub(super) fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|known| known.as_str() == name)
-    }
-
     /// Returns the texts of the language.
     pub(super) const fn texts(self) -> &'static Texts {
         match self {

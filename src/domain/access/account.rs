@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::secret::AccessSecret;
 use super::{AccountPrincipal, Role};
 use crate::domain::ids::{AccountName, AgentName};
 use crate::domain::time::{Millis, Timestamp};
@@ -27,7 +28,7 @@ pub struct Account {
     pub created_at: Timestamp,
 }
 
-/// One-time link with which a person sets the password of an account.
+/// Invite: a one-time link to set the password of an account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invite {
     /// Hash of the secret in the link.
@@ -41,6 +42,12 @@ impl Invite {
     #[must_use]
     pub fn is_valid(&self, now: Timestamp) -> bool {
         now < self.expires_at
+    }
+
+    /// Returns `true` if the link has this secret and can be used.
+    #[must_use]
+    pub fn opens_with(&self, secret: &AccessSecret, now: Timestamp) -> bool {
+        self.is_valid(now) && secret.has_hash(&self.secret_hash)
     }
 }
 

@@ -51,12 +51,6 @@ named_enum! {
 pub struct UnknownEvent(String);
 
 impl EventKind {
-    /// Returns the event kind with this name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
-    }
-
     /// Returns `true` if the event is an alert for those who run the server. Other events are for
     /// those who work with the submissions.
     #[must_use]

@@ -247,9 +247,8 @@ fn find_invited(ctx: &WriteContext<'_>, secret: &AccessSecret) -> StoreResult<Op
     let mut found = None;
     for row in ctx.tables.accounts.all_rows()? {
         let account = row?.value()?;
-        let matches =
-            |invite: &Invite| invite.is_valid(ctx.now) && secret.has_hash(&invite.secret_hash);
-        if account.invite.as_ref().is_some_and(matches) {
+        let opens = |invite: &Invite| invite.opens_with(secret, ctx.now);
+        if account.invite.as_ref().is_some_and(opens) {
             found = Some(account);
         }
     }

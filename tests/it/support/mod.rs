@@ -4,6 +4,7 @@
 //! Nothing here reads the data file. A test gets its facts through HTTP, the command line or the
 //! exit code.
 
+pub mod backups;
 pub mod fake_services;
 pub mod form;
 pub mod gateway;
